@@ -1,0 +1,42 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace supervisor {
+
+using std::chrono::milliseconds;
+
+/// One reading of the two clocks that an expiry is kept on. `wall` is CLOCK_REALTIME since the epoch: it is right
+/// after a freeze but may be stepped. `boot` is CLOCK_BOOTTIME: it is never stepped and counts suspension, but a
+/// sandbox may freeze it with the instance. Neither is trusted alone.
+struct Moment {
+    milliseconds wall{};
+    milliseconds boot{};
+
+    friend bool operator==(const Moment&, const Moment&) = default;
+};
+
+constexpr Moment operator+(Moment moment, milliseconds later) {
+    return {moment.wall + later, moment.boot + later};
+}
+
+constexpr Moment operator-(Moment moment, milliseconds earlier) { return moment + -earlier; }
+
+/// Time left until `deadline`, by the clock on which it comes first; negative when it has passed.
+constexpr milliseconds remaining(Moment deadline, Moment now) {
+    return std::min(deadline.wall - now.wall, deadline.boot - now.boot);
+}
+
+/// Whether either clock says that `deadline` has come.
+constexpr bool reached(Moment deadline, Moment now) { return remaining(deadline, now) <= milliseconds{0}; }
+
+/// The earlier of two deadlines, on each clock.
+constexpr Moment earlier(Moment one, Moment other) {
+    return {std::min(one.wall, other.wall), std::min(one.boot, other.boot)};
+}
+
+/// Reads both clocks: the only place of the program that asks the system for the time of a token.
+Moment read_clocks();
+
+}  // namespace supervisor

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "clock.hpp"
+#include "rotation.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace supervisor {
+
+/// What the health endpoints tell of: a snapshot, taken when a request comes in. It holds no secret.
+struct HealthFacts {
+    struct TokenFacts {
+        std::string tag;
+        milliseconds expires_in{};  ///< negative when it has expired
+        milliseconds expiry{};      ///< wall clock, since the epoch
+    };
+    Phase phase = Phase::waiting;
+    bool uses_token = true;
+    std::optional<int> child_pid{};
+    milliseconds child_uptime{};
+    unsigned restarts = 0;
+    unsigned rotations = 0;
+    bool child_ready = false;  ///< it answered its readiness question a moment ago
+    bool ever_ready = false;
+    std::optional<TokenFacts> token{};
+    std::optional<milliseconds> next_refresh{};  ///< from now
+    std::string last_error{};
+};
+
+struct HealthAnswer {
+    unsigned status = 200;
+    std::string_view content_type = "text/plain; charset=utf-8";
+    std::string body;
+};
+
+/// The answer to GET `path`; 404 with the known paths for any other. Pure.
+HealthAnswer health_answer(std::string_view path, const HealthFacts& facts);
+
+}  // namespace supervisor

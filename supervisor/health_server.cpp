@@ -1,0 +1,256 @@
+#include "health_server.hpp"
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+
+#include <array>
+#include <chrono>
+#include <list>
+
+namespace supervisor {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr std::size_t most_connections = 32;
+constexpr std::uint32_t longest_header = 8 * 1024;
+constexpr std::chrono::seconds request_timeout{5};
+constexpr std::chrono::milliseconds pause_after_failed_accept{100};
+
+/// One connection, from accept to close. It lives as long as an operation of it is under way.
+class Session : public std::enable_shared_from_this<Session> {
+public:
+    Session(tcp::socket socket, const HealthServer::Handler& handler)
+        : socket_(std::move(socket)), deadline_(socket_.get_executor()), handler_(handler) {}
+
+    void read_request() {
+        phase_ = Phase::reading;
+        parser_.emplace();
+        parser_->header_limit(longest_header);
+        deadline_.expires_after(request_timeout);
+        deadline_.async_wait([self = shared_from_this()](error_code error) {
+            if (!error) {
+                self->out_of_time();
+            }
+        });
+        http::async_read_header(socket_, buffer_, *parser_,
+                                [self = shared_from_this()](error_code error, std::size_t) { self->on_header(error); });
+    }
+
+    void close() {
+        deadline_.cancel();
+        error_code ignored;
+        socket_.close(ignored);
+    }
+
+private:
+    enum class Phase { reading, late, writing, lingering };
+
+    void out_of_time() {
+        if (phase_ == Phase::reading && (parser_->got_some() || buffer_.size() > 0)) {
+            // The read ends with operation_aborted, and the client learns why.
+            phase_ = Phase::late;
+            error_code ignored;
+            socket_.cancel(ignored);
+        } else {
+            close();
+        }
+    }
+
+    void on_header(error_code error) {
+        static const auto& http_errors = http::make_error_code(http::error::end_of_stream).category();
+        if (phase_ == Phase::late) {
+            refuse(http::status::request_timeout, "the request took longer than 5 s");
+        } else if (!error) {
+            answer();
+        } else if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+            refuse(http::status::request_header_fields_too_large, "the header is longer than 8 KiB");
+        } else if (error.category() == http_errors && error != http::error::end_of_stream) {
+            refuse(http::status::bad_request, "this is not an HTTP/1.1 request: " + error.message());
+        } else {
+            close();
+        }
+    }
+
+    void answer() {
+        const auto& request = parser_->get();
+        const bool head = request.method() == http::verb::head;
+        if (request.method() != http::verb::get && !head) {
+            refuse(http::status::method_not_allowed, "only GET and HEAD are answered here");
+        } else if (parser_->chunked() || parser_->content_length().value_or(0) > 0) {
+            refuse(http::status::payload_too_large, "a probe has no body");
+        } else if (request.target().empty() || request.target().front() != '/') {
+            refuse(http::status::bad_request, "the request names no path");
+        } else {
+            const std::string_view target{request.target().data(), request.target().size()};
+            auto [status, content_type, body] = handler_(target.substr(0, target.find('?')));
+            respond(static_cast<http::status>(status), content_type, std::move(body), request.keep_alive(), head);
+        }
+    }
+
+    void refuse(http::status status, const std::string& why) {
+        respond(status, "text/plain; charset=utf-8", why + '\n', /*keep_alive=*/false, /*head=*/false);
+    }
+
+    void respond(http::status status, std::string_view content_type, std::string body, bool keep_alive, bool head) {
+        if (phase_ == Phase::late) {
+            deadline_.expires_after(request_timeout);
+            deadline_.async_wait([self = shared_from_this()](error_code error) {
+                if (!error) {
+                    self->close();
+                }
+            });
+        }
+        phase_ = Phase::writing;
+        response_ = {};
+        response_.version(11);
+        response_.result(status);
+        response_.set(http::field::content_type, content_type);
+        response_.set(http::field::cache_control, "no-store");
+        if (status == http::status::method_not_allowed) {
+            response_.set(http::field::allow, "GET, HEAD");
+        }
+        response_.keep_alive(keep_alive);
+        response_.content_length(body.size());
+        if (!head) {
+            response_.body() = std::move(body);
+        }
+        http::async_write(socket_, response_, [self = shared_from_this(), keep_alive](error_code error, std::size_t) {
+            if (error) {
+                self->close();
+            } else if (keep_alive) {
+                self->read_request();
+            } else {
+                self->linger();
+            }
+        });
+    }
+
+    /// Lets the client read the answer: closing while its bytes are unread would reset the connection
+    /// (RFC 9112 section 9.6).
+    void linger() {
+        phase_ = Phase::lingering;
+        error_code error;
+        socket_.shutdown(tcp::socket::shutdown_send, error);
+        discard();
+    }
+
+    void discard() {
+        socket_.async_read_some(asio::buffer(discarded_), [self = shared_from_this()](error_code error, std::size_t) {
+            error ? self->close() : self->discard();
+        });
+    }
+
+    tcp::socket socket_;
+    asio::steady_timer deadline_;
+    const HealthServer::Handler& handler_;
+    Phase phase_ = Phase::reading;
+    boost::beast::flat_buffer buffer_{longest_header};
+    std::optional<http::request_parser<http::empty_body>> parser_{};
+    http::response<http::string_body> response_{};
+    std::array<char, 1024> discarded_{};
+};
+
+}  // namespace
+
+class HealthServer::Listener : public std::enable_shared_from_this<HealthServer::Listener> {
+public:
+    Listener(asio::io_context& loop, Handler handler)
+        : handler_(std::move(handler)), acceptor_(loop), retry_(loop) {}
+
+    error_code open(const Address& address) {
+        error_code error;
+        const auto ip = asio::ip::make_address(address.host, error);
+        const tcp::endpoint endpoint{ip, address.port};
+        error || acceptor_.open(endpoint.protocol(), error) ||
+            acceptor_.set_option(tcp::acceptor::reuse_address(true), error) || acceptor_.bind(endpoint, error) ||
+            acceptor_.listen(tcp::acceptor::max_listen_connections, error);
+        return error;
+    }
+
+    void accept() {
+        acceptor_.async_accept([self = shared_from_this()](error_code error, tcp::socket socket) {
+            if (error == asio::error::operation_aborted) {
+                return;
+            }
+            if (error) {
+                self->accept_later();
+                return;
+            }
+            self->serve(std::move(socket));
+            self->accept();
+        });
+    }
+
+    void stop() {
+        error_code ignored;
+        acceptor_.close(ignored);
+        retry_.cancel();
+        for (const auto& session : sessions_) {
+            if (const auto open = session.lock()) {
+                open->close();
+            }
+        }
+    }
+
+    [[nodiscard]] std::uint16_t port() const {
+        error_code error;
+        return acceptor_.local_endpoint(error).port();
+    }
+
+private:
+    /// Without descriptors or memory an accept fails at once and would again: the loop must not spin.
+    void accept_later() {
+        retry_.expires_after(pause_after_failed_accept);
+        retry_.async_wait([self = shared_from_this()](error_code error) {
+            if (!error) {
+                self->accept();
+            }
+        });
+    }
+
+    void serve(tcp::socket socket) {
+        sessions_.remove_if([](const std::weak_ptr<Session>& session) { return session.expired(); });
+        if (sessions_.size() >= most_connections) {
+            if (const auto oldest = sessions_.front().lock()) {
+                oldest->close();
+            }
+            sessions_.pop_front();
+        }
+        const auto session = std::make_shared<Session>(std::move(socket), handler_);
+        sessions_.push_back(session);
+        session->read_request();
+    }
+
+    Handler handler_;
+    tcp::acceptor acceptor_;
+    asio::steady_timer retry_;
+    std::list<std::weak_ptr<Session>> sessions_;
+};
+
+HealthServer::HealthServer(asio::io_context& loop, Handler handler)
+    : listener_(std::make_shared<Listener>(loop, std::move(handler))) {}
+
+HealthServer::~HealthServer() { listener_->stop(); }
+
+std::optional<Fault> HealthServer::listen(const Address& address) {
+    if (const auto error = listener_->open(address)) {
+        return Fault{"can't listen for health requests on " + address.host + ':' + std::to_string(address.port) +
+                     ": " + error.message() + " (--health-address takes another, or off)"};
+    }
+    listener_->accept();
+    return std::nullopt;
+}
+
+std::uint16_t HealthServer::port() const { return listener_->port(); }
+
+}  // namespace supervisor

@@ -1,0 +1,76 @@
+#include "log.hpp"
+#include "settings.hpp"
+#include "signal_table.hpp"
+#include "supervise.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+supervisor::Environment environment() {
+    supervisor::Environment variables;
+    for (char** entry = ::environ; *entry != nullptr; ++entry) {
+        const std::string_view assignment{*entry};
+        const auto equals = assignment.find('=');
+        if (equals != std::string_view::npos) {
+            variables.emplace(assignment.substr(0, equals), assignment.substr(equals + 1));
+        }
+    }
+    return variables;
+}
+
+/// From here on a signal waits until the loop reads it, so that none is lost or kills us while we set up.
+void block_signals() {
+    const auto signals = supervisor::handled_signals();
+    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    // Whoever started us may have had children reaped by the kernel, and their exit codes lost with them.
+    std::signal(SIGCHLD, SIG_DFL);
+}
+
+/// A token in memory must not reach a disk by a core file; the child of a restart has it in its environment.
+void forbid_core_files() {
+    ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        ::setrlimit(RLIMIT_CORE, &limit);
+    }
+}
+
+int supervise(const std::vector<std::string>& arguments) {
+    block_signals();
+    auto variables = environment();
+    auto settings = supervisor::read_settings(arguments, variables);
+    if (!settings) {
+        const auto& [code, text] = settings.error();
+        std::fputs(text.c_str(), code == 0 ? stdout : stderr);
+        return code;
+    }
+    if (settings->use_token) {
+        forbid_core_files();
+    }
+    supervisor::Log log{*settings->log_format, settings->log_level, STDOUT_FILENO};
+    boost::asio::io_context loop{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
+    supervisor::Supervise run{loop, std::move(*settings), std::move(variables), log};
+    return run.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return supervise({argv + 1, argv + argc});
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "prefect-supervisor: %s\n", error.what());
+        return 1;
+    }
+}

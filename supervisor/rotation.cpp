@@ -1,0 +1,194 @@
+#include "rotation.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+
+namespace supervisor {
+namespace {
+
+using Kind = Action::Kind;
+
+Action act(Kind kind) { return {.kind = kind}; }
+Action send(Kind kind, int signal) { return {.kind = kind, .signal = signal}; }
+Action arm(milliseconds delay) { return {.kind = Kind::arm, .delay = delay}; }
+Action log(Level level, std::string message, std::vector<Field> fields = {}) {
+    return {.kind = Kind::log, .line = {level, std::move(message), std::move(fields)}};
+}
+
+std::int64_t since(Moment then, Moment now) { return (now.boot - then.boot).count(); }
+
+}  // namespace
+
+std::string_view to_string(Phase phase) {
+    switch (phase) {
+        case Phase::waiting: return "waiting for the first token";
+        case Phase::running: return "running";
+        case Phase::draining: return "draining";
+        case Phase::clearing: return "replacing";
+        case Phase::stopping: return "stopping";
+        case Phase::leaving: return "leaving";
+        case Phase::stopped: return "stopped";
+    }
+    return "unknown";
+}
+
+Actions Rotation::start() { return {act(Kind::launch)}; }
+
+Actions Rotation::child_started(int pid, Moment now) {
+    if (ever_started_) {
+        ++restarts_;
+    }
+    ever_started_ = true;
+    phase_ = Phase::running;
+    killed_ = false;
+    started_at_ = now;
+    return {log(Level::info, "child: started", {{"pid", pid}, {"restarts", std::int64_t{restarts_}}})};
+}
+
+Actions Rotation::launch_failed(int code, const std::string& why) {
+    phase_ = Phase::stopped;
+    return {log(Level::error, "child: " + why), {.kind = Kind::exit, .code = code}};
+}
+
+Actions Rotation::rotate(std::string why, Moment now) {
+    if (phase_ != Phase::running) {
+        // A drain under way ends with the newest token anyway, and a stop has no use for one.
+        return {};
+    }
+    why_ = std::move(why);
+    const auto since_start = milliseconds{since(started_at_, now)};
+    if (since_start >= floor) {
+        return drain(now);
+    }
+    rotation_due_ = true;
+    return {log(Level::info, "rotation: held back, the child started a moment ago",
+                {{"why", why_}, {"wait_ms", (floor - since_start).count()}}),
+            arm(floor - since_start)};
+}
+
+Actions Rotation::drain(Moment now) {
+    phase_ = Phase::draining;
+    rotation_due_ = false;
+    drain_started_at_ = now;
+    // A stopped process cannot act on TERM, so it is continued.
+    return {log(Level::info, "rotation: draining the child", {{"why", why_}}), send(Kind::signal_child, SIGTERM),
+            send(Kind::signal_child, SIGCONT), arm(settings_.drain_timeout)};
+}
+
+Actions Rotation::child_exited(int code, Moment now) {
+    if (phase_ == Phase::draining) {
+        phase_ = Phase::clearing;
+        exit_code_ = code;
+        Actions actions{log(Level::info, "rotation: child drained",
+                            {{"took_ms", since(drain_started_at_, now)},
+                             {"how", killed_ ? "killed after the drain timeout" : "ended by itself"},
+                             {"code", code}}),
+                        act(Kind::kill_group), arm(clearing_timeout), act(Kind::look_for_leftovers)};
+        return actions;
+    }
+    return leave(code, now);
+}
+
+Actions Rotation::leave(int code, Moment now) {
+    const bool stop_asked = stop_deadline_.has_value();
+    phase_ = Phase::leaving;
+    exit_code_ = code;
+    killed_ = false;
+    if (!stop_asked) {
+        stop_deadline_ = now + settings_.stop_timeout;
+    }
+    return {log(stop_asked || code == 0 ? Level::info : Level::error,
+                stop_asked ? "child: stopped" : "child: ended by itself", {{"code", code}}),
+            send(Kind::signal_leftovers, SIGTERM), send(Kind::signal_leftovers, SIGCONT), arm(left_to_stop(now)),
+            act(Kind::look_for_leftovers)};
+}
+
+Actions Rotation::leftovers(bool any) {
+    if (phase_ == Phase::clearing && !any) {
+        return {act(Kind::disarm), act(Kind::launch)};
+    }
+    if (phase_ == Phase::leaving) {
+        if (!any) {
+            return exit();
+        }
+        if (killed_) {
+            // What a killed process leaves behind is orphaned to us only now.
+            return {send(Kind::signal_leftovers, SIGKILL)};
+        }
+    }
+    return {};
+}
+
+Actions Rotation::stop(int signal, Moment now) {
+    switch (phase_) {
+        case Phase::waiting:
+            exit_code_ = 128 + signal;
+            return exit();
+        case Phase::running:
+        case Phase::draining:
+            phase_ = Phase::stopping;
+            rotation_due_ = false;
+            killed_ = false;
+            stop_deadline_ = now + settings_.stop_timeout;
+            return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
+                    send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT), arm(left_to_stop(now))};
+        case Phase::clearing:
+            stop_deadline_ = now + settings_.stop_timeout;
+            return leave(exit_code_, now);
+        case Phase::stopping:
+            return {log(Level::info, "stop: asked again, forwarding", {{"signal", signal}}),
+                    send(Kind::signal_child, signal)};
+        case Phase::leaving: return {send(Kind::signal_leftovers, signal)};
+        case Phase::stopped: break;
+    }
+    return {};
+}
+
+Actions Rotation::timer_fired(Moment now) {
+    switch (phase_) {
+        case Phase::running:
+            return rotation_due_ ? drain(now) : Actions{};
+        case Phase::draining:
+            killed_ = true;
+            return {log(Level::warning, "rotation: the child did not end within the drain timeout, killing it",
+                        {{"drain_timeout_ms", settings_.drain_timeout.count()}}),
+                    act(Kind::kill_group)};
+        case Phase::clearing:
+            return {log(Level::warning, "rotation: something of the old child's group is left and can't be killed"),
+                    act(Kind::launch)};
+        case Phase::stopping:
+            if (killed_) {
+                exit_code_ = 128 + SIGKILL;
+                Actions actions{log(Level::error, "stop: the child did not die of SIGKILL, leaving it")};
+                const auto last = exit();
+                actions.insert(actions.end(), last.begin(), last.end());
+                return actions;
+            }
+            killed_ = true;
+            return {log(Level::warning, "stop: the child did not end within the stop timeout, killing it",
+                        {{"stop_timeout_ms", settings_.stop_timeout.count()}}),
+                    act(Kind::kill_group), arm(final_grace)};
+        case Phase::leaving:
+            if (killed_) {
+                return exit();
+            }
+            killed_ = true;
+            return {log(Level::warning, "stop: processes of the child are left, killing them"),
+                    send(Kind::signal_leftovers, SIGKILL), arm(final_grace), act(Kind::look_for_leftovers)};
+        case Phase::waiting:
+        case Phase::stopped: break;
+    }
+    return {};
+}
+
+Actions Rotation::exit() {
+    phase_ = Phase::stopped;
+    return {act(Kind::disarm), {.kind = Kind::exit, .code = exit_code_}};
+}
+
+milliseconds Rotation::left_to_stop(Moment now) const {
+    return std::max(milliseconds{0}, milliseconds{since(now, *stop_deadline_)});
+}
+
+}  // namespace supervisor

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <csignal>
+
+namespace supervisor {
+
+/// What becomes of a signal that is sent to us.
+enum class SignalRole {
+    stop,     ///< we are to end: forwarded, with a timeout
+    forward,  ///< passed on to the child
+    ignore,   ///< noted and dropped
+    child,    ///< a child has changed: reap
+};
+
+/// TERM and INT stop; HUP, QUIT, USR1, USR2, WINCH, CONT, ALRM and the real-time signals are forwarded. TSTP, TTIN and
+/// TTOU are forwarded only to `plain_init`'s child: Cloud Run sends TSTP around maintenance, and would stop Prefect.
+SignalRole role_of(int signal, bool plain_init);
+
+/// Every signal but those that a fault of the program itself raises, which must not be blocked.
+sigset_t handled_signals();
+
+/// `TERM` for SIGTERM, `real-time` for a real-time one.
+const char* name_of(int signal);
+
+}  // namespace supervisor
