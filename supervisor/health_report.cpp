@@ -70,6 +70,7 @@ std::string status(const HealthFacts& facts) {
     }
     json["restarts"] = facts.restarts;
     json["rotations"] = facts.rotations;
+    json["orphans_reaped"] = facts.orphans_reaped;
     json["token"] = nullptr;
     if (facts.token) {
         json["token"] = {{"hash", facts.token->tag},

@@ -23,7 +23,8 @@ struct HealthFacts {
     std::optional<int> child_pid{};
     milliseconds child_uptime{};
     unsigned restarts = 0;
-    unsigned rotations = 0;
+    unsigned rotations = 0;  ///< fresh tokens that reached the child, the first one not counted
+    unsigned orphans_reaped = 0;
     bool child_ready = false;  ///< it answered its readiness question a moment ago
     bool ever_ready = false;
     std::optional<TokenFacts> token{};

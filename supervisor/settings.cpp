@@ -1,9 +1,9 @@
 #include "settings.hpp"
 
 #include "about.hpp"
+#include "command_line.hpp"
 #include "duration.hpp"
 
-#include <getopt.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -25,6 +25,8 @@ using std::chrono::seconds;
 
 constexpr int usage_error = 2;
 constexpr int unusable_settings = 1;
+constexpr auto help_flag = "--help";
+constexpr auto version_flag = "--version";
 constexpr auto program = "prefect-supervisor: ";
 constexpr auto service_account_suffix = ".gserviceaccount.com";
 
@@ -275,8 +277,8 @@ std::string help_text(const std::vector<Setting>& settings, const std::vector<Sw
         "prefect-supervisor [OPTIONS] [-- COMMAND [ARG...]]\n\n"
         "Runs Prefect Server, or COMMAND, with a database token that never goes stale; as PID 1 or not.\n"
         "A flag beats its environment variable, in parentheses, which beats the default, in brackets.\n\n";
-    text += help_entry("--help", "this text");
-    text += help_entry("--version", "version, commit, compiler and libraries");
+    text += help_entry(help_flag, "this text");
+    text += help_entry(version_flag, "version, commit, compiler and libraries");
     for (const auto& one : switches) {
         text += help_entry(one.flag, one.help);
     }
@@ -305,89 +307,40 @@ std::string shown(const std::string& value) {
 EarlyExit bad_usage(const std::string& what) { return {usage_error, program + what + '\n'}; }
 EarlyExit unusable(const std::string& what) { return {unusable_settings, program + what + '\n'}; }
 
-EarlyExit bad_value(const Setting& setting, bool by_flag, const std::string& value) {
-    return bad_usage((by_flag ? setting.flag : setting.variable + " (" + setting.flag + ")") + " is " + shown(value) +
-                     ", allowed is " + setting.allowed);
+std::vector<Option> all_options(const std::vector<Setting>& settings, const std::vector<Switch>& switches) {
+    std::vector<Option> options{{help_flag, false, true}, {version_flag, false, true}};
+    for (const auto& setting : settings) {
+        options.push_back({setting.flag, true, setting.repeatable});
+    }
+    for (const auto& one : switches) {
+        options.push_back({one.flag, false, true});
+    }
+    return options;
 }
 
-std::optional<EarlyExit> take_environment(Settings& settings, const std::vector<Setting>& all,
-                                          const Environment& environment) {
-    for (const auto& setting : all) {
-        const auto value = value_of(environment, setting.variable);
-        if (!value.empty() && !setting.take(settings, value)) {
-            return bad_value(setting, /*by_flag=*/false, value);
+/// The values that the command line has for a setting; without one, the environment's.
+std::optional<EarlyExit> take_values(Settings& settings, const Setting& setting, const CommandLine& line,
+                                     const Environment& environment) {
+    bool by_flag = false;
+    for (const auto& [flag, value] : line.options) {
+        if (flag == setting.flag) {
+            by_flag = true;
+            if (!setting.take(settings, value)) {
+                return bad_usage(setting.flag + " is " + shown(value) + ", allowed is " + setting.allowed);
+            }
         }
+    }
+    const auto value = value_of(environment, setting.variable);
+    if (!by_flag && !value.empty() && !setting.take(settings, value)) {
+        return bad_usage(setting.variable + " (" + setting.flag + ") is " + shown(value) + ", allowed is " +
+                         setting.allowed);
     }
     return std::nullopt;
 }
 
-/// Reads the options up to `--` by getopt_long(3) and leaves the words behind it as the command.
-std::optional<EarlyExit> take_arguments(Settings& settings, const std::vector<Setting>& all,
-                                        std::vector<std::string> arguments) {
-    const auto switches = all_switches();
-    constexpr int first_switch = 1000;
-    constexpr int help = 2000;
-    constexpr int show_version = 2001;
-    std::vector<option> options{{"help", no_argument, nullptr, help}, {"version", no_argument, nullptr, show_version}};
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        options.push_back({all[i].flag.c_str() + 2, required_argument, nullptr, static_cast<int>(i)});
-    }
-    for (std::size_t i = 0; i < switches.size(); ++i) {
-        options.push_back({switches[i].flag.c_str() + 2, no_argument, nullptr, first_switch + static_cast<int>(i)});
-    }
-    options.push_back({});
-
-    std::string name = "prefect-supervisor";
-    std::vector<char*> argv{name.data()};
-    for (auto& argument : arguments) {
-        argv.push_back(argument.data());
-    }
-    argv.push_back(nullptr);
-    const int argc = static_cast<int>(argv.size()) - 1;
-    std::set<int> seen;
-    // Zero starts getopt anew; the plus stops it at the first word that is no option, the colon leaves messages to us.
-    optind = 0;
-    for (;;) {
-        const int before = std::max(optind, 1);
-        const int found = ::getopt_long(argc, argv.data(), "+:", options.data(), nullptr);
-        if (found == -1) {
-            break;
-        }
-        const std::string word = argv[static_cast<std::size_t>(before)];
-        if (found == help) {
-            return EarlyExit{0, help_text(all, switches)};
-        }
-        if (found == show_version) {
-            return EarlyExit{0, about()};
-        }
-        if (found == ':') {
-            return bad_usage(word + " needs a value (--help lists the options)");
-        }
-        if (found == '?') {
-            return bad_usage("unknown or misused option " + shown(word) + " (--help lists the options)");
-        }
-        if (found >= first_switch) {
-            switches[static_cast<std::size_t>(found - first_switch)].turn_on(settings);
-            continue;
-        }
-        const auto& setting = all[static_cast<std::size_t>(found)];
-        if (!seen.insert(found).second && !setting.repeatable) {
-            return bad_usage(setting.flag + " is given twice");
-        }
-        if (!setting.take(settings, optarg)) {
-            return bad_value(setting, /*by_flag=*/true, optarg);
-        }
-    }
-    const auto first_word = static_cast<std::size_t>(optind);
-    const bool separated = first_word > 1 && std::string_view{argv[first_word - 1]} == "--";
-    settings.command.assign(argv.begin() + optind, argv.end() - 1);
-    if (!separated && !settings.command.empty()) {
-        return bad_usage("unexpected argument " + shown(settings.command.front()) + ": a command comes after --");
-    }
-    if (separated && (settings.command.empty() || settings.command.front().empty())) {
-        return bad_usage("no command after --");
-    }
-    return std::nullopt;
+bool has(const CommandLine& line, std::string_view flag) {
+    return std::any_of(line.options.begin(), line.options.end(),
+                       [flag](const auto& option) { return option.first == flag; });
 }
 
 std::optional<EarlyExit> missing_database(const DatabaseSettings& database) {
@@ -479,23 +432,34 @@ std::string prefect_health_url(const Settings& settings, const Environment& envi
     return "http://127.0.0.1:" + std::to_string(settings.port) + base + "/health";
 }
 
-
-
 }  // namespace
 
 boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::string>& arguments,
                                                          const Environment& environment) {
     const auto all = all_settings();
+    const auto switches = all_switches();
+    const auto line = parse_command_line(arguments, all_options(all, switches));
+    if (!line) {
+        return bad_usage(line.error().why);
+    }
+    if (has(*line, help_flag)) {
+        return EarlyExit{0, help_text(all, switches)};
+    }
+    if (has(*line, version_flag)) {
+        return EarlyExit{0, about()};
+    }
     Settings settings;
-    // The command line comes last, over what the environment said; but --help and a mistyped flag come first.
-    Settings by_arguments_alone;
-    if (auto early = take_arguments(by_arguments_alone, all, arguments)) {
-        return *early;
+    settings.command = line->command;
+    for (const auto& one : switches) {
+        if (has(*line, one.flag)) {
+            one.turn_on(settings);
+        }
     }
-    if (auto bad = take_environment(settings, all, environment)) {
-        return *bad;
+    for (const auto& setting : all) {
+        if (auto bad = take_values(settings, setting, *line, environment)) {
+            return *bad;
+        }
     }
-    take_arguments(settings, all, arguments);
     settle_log_format(settings, environment);
     settle_command(settings);
     if (!settings.use_token) {

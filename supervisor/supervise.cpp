@@ -198,7 +198,8 @@ private:
                        last_error_);
             finish(1);
         }
-        if (schedule_.expired_report_due(now)) {
+        // An answer that is on its way may end it.
+        if (!schedule_.in_flight() && schedule_.expired_report_due(now)) {
             log_.error("token: expired and not replaced; open connections work on, new ones fail",
                        {{"hash", schedule_.token()->text.tag()}, {"last_error", last_error_}});
         }
@@ -501,6 +502,7 @@ private:
         facts.child_uptime = now.boot - readiness_.child_started_at().boot;
         facts.restarts = rotation_.restarts();
         facts.rotations = rotations_;
+        facts.orphans_reaped = orphans_reaped_;
         facts.child_ready = readiness_.ready(now);
         facts.ever_ready = readiness_.ever_ready();
         facts.last_error = last_error_;
