@@ -2,7 +2,7 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are there.
 #
-#   cmake/install-packages.sh GROUP...        groups: build, test, lint
+#   cmake/install-packages.sh GROUP...        groups: build, run, test, lint
 set -euo pipefail
 
 fail() { echo "install-packages: $*" >&2; exit 1; }
@@ -27,7 +27,7 @@ for group; do
             usable_go || newer_packages+=(golang-go)
             ;;
         lint) packages+=(clang clang-tidy) ;;
-        *) fail "unknown group '$group' (known: build, test, lint)" ;;
+        *) fail "unknown group '$group' (known: build, run, test, lint)" ;;
     esac
 done
 

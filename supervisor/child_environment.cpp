@@ -39,9 +39,7 @@ public:
         }
     }
 
-    void set_default(const std::string& name, const std::string& value) {
-        result_.variables.emplace(name, value);
-    }
+    void set_default(const std::string& name, const std::string& value) { result_.variables.emplace(name, value); }
 
     ChildEnvironment take() { return std::move(result_); }
 
@@ -51,8 +49,7 @@ private:
 
 }  // namespace
 
-ChildEnvironment child_environment(const Settings& settings, const Environment& ours,
-                                   const Credentials& credentials) {
+ChildEnvironment child_environment(const Settings& settings, const Environment& ours, const Credentials& credentials) {
     if (!settings.use_token) {
         return {ours, {}};
     }

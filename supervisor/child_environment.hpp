@@ -21,7 +21,6 @@ struct ChildEnvironment {
 
 /// The child's environment: ours, with the credentials set, everything that would win over them taken out, and
 /// Prefect's defaults mended for Cloud Run where the user has not set them.
-ChildEnvironment child_environment(const Settings& settings, const Environment& ours,
-                                   const Credentials& credentials);
+ChildEnvironment child_environment(const Settings& settings, const Environment& ours, const Credentials& credentials);
 
 }  // namespace supervisor

@@ -30,7 +30,7 @@ LaunchFault fault_of(int error, const std::string& name) {
 }
 
 bool is_file(const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 }
 
@@ -58,8 +58,7 @@ boost::system::result<std::string, LaunchFault> find_executable(const std::strin
         }
         path.remove_prefix(end + 1);
     }
-    return seen ? fault_of(EACCES, name)
-                : LaunchFault{not_found, "can't execute " + name + ": not found in PATH"};
+    return seen ? fault_of(EACCES, name) : LaunchFault{not_found, "can't execute " + name + ": not found in PATH"};
 }
 
 /// A failure to mark one leaves a descriptor open in the child; it is no reason not to start it.
@@ -86,7 +85,7 @@ struct ChildSetup {
 
     template <class Launcher>
     error_code on_exec_setup(Launcher&, const std::filesystem::path&, const char* const*&) const {
-        struct sigaction by_default {};
+        struct sigaction by_default{};
         by_default.sa_handler = SIG_DFL;
         for (int signal = 1; signal < NSIG; ++signal) {
             ::sigaction(signal, &by_default, nullptr);

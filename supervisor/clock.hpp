@@ -17,9 +17,7 @@ struct Moment {
     friend bool operator==(const Moment&, const Moment&) = default;
 };
 
-constexpr Moment operator+(Moment moment, milliseconds later) {
-    return {moment.wall + later, moment.boot + later};
-}
+constexpr Moment operator+(Moment moment, milliseconds later) { return {moment.wall + later, moment.boot + later}; }
 
 constexpr Moment operator-(Moment moment, milliseconds earlier) { return moment + -earlier; }
 

@@ -164,8 +164,7 @@ private:
 
 class HealthServer::Listener : public std::enable_shared_from_this<HealthServer::Listener> {
 public:
-    Listener(asio::io_context& loop, Handler handler)
-        : handler_(std::move(handler)), acceptor_(loop), retry_(loop) {}
+    Listener(asio::io_context& loop, Handler handler) : handler_(std::move(handler)), acceptor_(loop), retry_(loop) {}
 
     error_code open(const Address& address) {
         error_code error;
@@ -244,8 +243,8 @@ HealthServer::~HealthServer() { listener_->stop(); }
 
 std::optional<Fault> HealthServer::listen(const Address& address) {
     if (const auto error = listener_->open(address)) {
-        return Fault{"can't listen for health requests on " + address.host + ':' + std::to_string(address.port) +
-                     ": " + error.message() + " (--health-address takes another, or off)"};
+        return Fault{"can't listen for health requests on " + address.host + ':' + std::to_string(address.port) + ": " +
+                     error.message() + " (--health-address takes another, or off)"};
     }
     listener_->accept();
     return std::nullopt;

@@ -209,9 +209,7 @@ struct HttpClient::Transfers {
         const auto node = active.extract(easy);
         auto& transfer = *node.mapped();
         // Posted, so that the caller may start its next request from within `done`.
-        boost::asio::post(loop, [done = std::move(transfer.done), result = outcome(transfer, code)] {
-            done(result);
-        });
+        boost::asio::post(loop, [done = std::move(transfer.done), result = outcome(transfer, code)] { done(result); });
     }
 
     boost::asio::io_context& loop;
@@ -224,8 +222,6 @@ struct HttpClient::Transfers {
 HttpClient::HttpClient(boost::asio::io_context& loop) : transfers_(std::make_unique<Transfers>(loop)) {}
 HttpClient::~HttpClient() = default;
 
-void HttpClient::get(HttpRequest request, HttpDone done) {
-    transfers_->start(std::move(request), std::move(done));
-}
+void HttpClient::get(HttpRequest request, HttpDone done) { transfers_->start(std::move(request), std::move(done)); }
 
 }  // namespace supervisor

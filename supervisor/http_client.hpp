@@ -29,8 +29,8 @@ struct HttpRequest {
 struct HttpAnswer {
     long status = 0;
     std::string body;
-    std::map<std::string, std::string> headers{};         ///< those asked for, under the name asked for
-    std::optional<std::chrono::seconds> retry_after{};    ///< RFC 9110 10.2.3, both forms
+    std::map<std::string, std::string> headers{};       ///< those asked for, under the name asked for
+    std::optional<std::chrono::seconds> retry_after{};  ///< RFC 9110 10.2.3, both forms
 };
 
 using HttpDone = std::function<void(Result<HttpAnswer>)>;

@@ -76,8 +76,8 @@ std::string as_json_members(const LogLine& line, std::size_t longest) {
     std::string text = "\"message\":" + quoted(line.message);
     for (const auto& [key, value] : line.fields) {
         const auto* number = std::get_if<std::int64_t>(&value);
-        auto member = ",\"" + key + "\":" +
-                      (number != nullptr ? std::to_string(*number) : quoted(std::get<std::string>(value)));
+        auto member =
+            ",\"" + key + "\":" + (number != nullptr ? std::to_string(*number) : quoted(std::get<std::string>(value)));
         // A cut object would not parse, so a line that is too long loses whole members instead.
         if (text.size() + member.size() <= longest) {
             text += member;
@@ -105,11 +105,10 @@ spdlog::level::level_enum backend_level(Level level) {
 struct Log::Backend {
     Backend(LogFormat log_format, Level lowest, int descriptor)
         : format(log_format), sink(std::make_shared<DescriptorSink>(descriptor)), logger("supervisor", sink) {
-        const char* pattern = format == LogFormat::json
-                                  ? R"({"severity":"%l","time":"%Y-%m-%dT%H:%M:%S.%eZ",%v})"
-                                  : "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
-        logger.set_formatter(std::make_unique<spdlog::pattern_formatter>(
-            pattern, spdlog::pattern_time_type::utc, "\n"));
+        const char* pattern = format == LogFormat::json ? R"({"severity":"%l","time":"%Y-%m-%dT%H:%M:%S.%eZ",%v})"
+                                                        : "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
+        logger.set_formatter(
+            std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc, "\n"));
         logger.set_level(backend_level(lowest));
     }
 
@@ -137,7 +136,8 @@ Log::~Log() = default;
 void Log::write(const LogLine& line) {
     if (const auto dropped = backend_->sink->dropped(); dropped > 0) {
         backend_->sink->forget_dropped();
-        backend_->print({Level::warning, "log: lines were dropped because nobody read the log",
+        backend_->print({Level::warning,
+                         "log: lines were dropped because nobody read the log",
                          {{"dropped", static_cast<std::int64_t>(dropped)}}});
     }
     auto bounded = line;

@@ -3,8 +3,7 @@
 namespace supervisor {
 
 std::string percent_encoded(std::string_view text) {
-    constexpr std::string_view unreserved =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
+    constexpr std::string_view unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
     constexpr std::string_view digits = "0123456789ABCDEF";
     std::string encoded;
     for (const char character : text) {

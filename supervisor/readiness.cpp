@@ -19,9 +19,7 @@ void Readiness::child_leaves() {
     last_answer_.reset();
 }
 
-bool Readiness::due(Moment now) const {
-    return asks_ && child_runs_ && !in_flight_ && reached(next_question_, now);
-}
+bool Readiness::due(Moment now) const { return asks_ && child_runs_ && !in_flight_ && reached(next_question_, now); }
 
 std::optional<milliseconds> Readiness::sleep(Moment now) const {
     if (!asks_ || !child_runs_ || in_flight_) {

@@ -26,8 +26,8 @@ constexpr milliseconds shortest_pause{1000};
 constexpr int life_fraction_of_margin = 16;
 
 milliseconds margin_for(milliseconds life, double random) {
-    const milliseconds jitter{static_cast<milliseconds::rep>(
-        random * static_cast<double>(RefreshSchedule::margin_jitter.count()))};
+    const milliseconds jitter{
+        static_cast<milliseconds::rep>(random * static_cast<double>(RefreshSchedule::margin_jitter.count()))};
     if (life <= RefreshSchedule::margin + RefreshSchedule::margin_jitter) {
         return life / life_fraction_of_margin;
     }

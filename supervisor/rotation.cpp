@@ -122,9 +122,7 @@ Actions Rotation::leftovers(bool any) {
 
 Actions Rotation::stop(int signal, Moment now) {
     switch (phase_) {
-        case Phase::waiting:
-            exit_code_ = 128 + signal;
-            return exit();
+        case Phase::waiting: exit_code_ = 128 + signal; return exit();
         case Phase::running:
         case Phase::draining:
             phase_ = Phase::stopping;
@@ -133,9 +131,7 @@ Actions Rotation::stop(int signal, Moment now) {
             stop_deadline_ = now + settings_.stop_timeout;
             return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
                     send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT), arm(left_to_stop(now))};
-        case Phase::clearing:
-            stop_deadline_ = now + settings_.stop_timeout;
-            return leave(exit_code_, now);
+        case Phase::clearing: stop_deadline_ = now + settings_.stop_timeout; return leave(exit_code_, now);
         case Phase::stopping:
             return {log(Level::info, "stop: asked again, forwarding", {{"signal", signal}}),
                     send(Kind::signal_child, signal)};
@@ -147,8 +143,7 @@ Actions Rotation::stop(int signal, Moment now) {
 
 Actions Rotation::timer_fired(Moment now) {
     switch (phase_) {
-        case Phase::running:
-            return rotation_due_ ? drain(now) : Actions{};
+        case Phase::running: return rotation_due_ ? drain(now) : Actions{};
         case Phase::draining:
             killed_ = true;
             return {log(Level::warning, "rotation: the child did not end within the drain timeout, killing it",

@@ -32,15 +32,15 @@ std::string_view to_string(Phase phase);
 
 struct Action {
     enum class Kind {
-        launch,            ///< start a child; answer with child_started() or launch_failed()
-        signal_child,      ///< send `signal` to the child (its group, or the child alone by the user's wish)
-        kill_group,        ///< SIGKILL to the child's whole group
-        signal_leftovers,  ///< send `signal` to every leftover
+        launch,              ///< start a child; answer with child_started() or launch_failed()
+        signal_child,        ///< send `signal` to the child (its group, or the child alone by the user's wish)
+        kill_group,          ///< SIGKILL to the child's whole group
+        signal_leftovers,    ///< send `signal` to every leftover
         look_for_leftovers,  ///< answer with leftovers(), counting the group alone while clearing
-        arm,               ///< (re)start the one timer: timer_fired() after `delay`
-        disarm,            ///< stop it
-        exit,              ///< end with `code`
-        log,               ///< print `line`
+        arm,                 ///< (re)start the one timer: timer_fired() after `delay`
+        disarm,              ///< stop it
+        exit,                ///< end with `code`
+        log,                 ///< print `line`
     };
     Kind kind;
     int signal = 0;

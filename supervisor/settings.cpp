@@ -155,8 +155,12 @@ std::string duration_range(milliseconds least, milliseconds most) {
 Setting duration_setting(std::string variable, std::string flag, const std::string& help,
                          milliseconds& (*place)(Settings&), milliseconds least, milliseconds most) {
     Settings defaults;
-    return {std::move(variable), std::move(flag), "DURATION", help + " [" + to_string(place(defaults)) + "]",
-            duration_range(least, most), take_duration(place, least, most)};
+    return {std::move(variable),
+            std::move(flag),
+            "DURATION",
+            help + " [" + to_string(place(defaults)) + "]",
+            duration_range(least, most),
+            take_duration(place, least, most)};
 }
 
 std::vector<Setting> all_settings() {
@@ -185,13 +189,13 @@ std::vector<Setting> all_settings() {
                    "a file that can be read", take_root_cert});
     all.push_back({"PORT", "--port", "PORT", "Prefect's port [8080]", port_range,
                    take_port([](Settings& s) -> std::uint16_t& { return s.port; })});
-    all.push_back({"SUPERVISOR_ROTATION", "--rotation", "MODE",
-                   "restart: drain the child and start it with the new token; in-place: hand the token over by a "
-                   "password file, no restart [restart]",
-                   "restart or in-place",
-                   take_word<RotationMode>(
-                       [](Settings& s) -> RotationMode& { return s.rotation; },
-                       {{"restart", RotationMode::restart}, {"in-place", RotationMode::in_place}})});
+    all.push_back(
+        {"SUPERVISOR_ROTATION", "--rotation", "MODE",
+         "restart: drain the child and start it with the new token; in-place: hand the token over by a "
+         "password file, no restart [restart]",
+         "restart or in-place",
+         take_word<RotationMode>([](Settings& s) -> RotationMode& { return s.rotation; },
+                                 {{"restart", RotationMode::restart}, {"in-place", RotationMode::in_place}})});
     all.push_back(duration_setting(
         "SUPERVISOR_REFRESH_INTERVAL", "--refresh-interval", "a token is never used longer than this",
         [](Settings& s) -> milliseconds& { return s.refresh_interval; }, seconds{1}, hours{24}));
@@ -215,7 +219,8 @@ std::vector<Setting> all_settings() {
     all.push_back({"", "--ready-url", "URL",
                    "what tells that the child is ready, or off [Prefect's own health page; off with --no-token]",
                    "an http:// URL, or off", take_ready_url});
-    all.push_back({"", "--map-exit", "N", "exit code N of the child becomes 0; repeatable", "a whole number from 0 to 255",
+    all.push_back({"", "--map-exit", "N", "exit code N of the child becomes 0; repeatable",
+                   "a whole number from 0 to 255",
                    [](Settings& s, const std::string& text) {
                        std::uint8_t code = 0;
                        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), code);
@@ -223,18 +228,17 @@ std::vector<Setting> all_settings() {
                        return error == std::errc{} && end == text.data() + text.size();
                    },
                    /*repeatable=*/true});
-    all.push_back({"SUPERVISOR_LOG_FORMAT", "--log-format", "FORMAT",
-                   "text, json or auto: json on Cloud Run [auto]", "auto, text or json",
+    all.push_back({"SUPERVISOR_LOG_FORMAT", "--log-format", "FORMAT", "text, json or auto: json on Cloud Run [auto]",
+                   "auto, text or json",
                    take_word<std::optional<LogFormat>>(
                        [](Settings& s) -> std::optional<LogFormat>& { return s.log_format; },
                        {{"auto", std::nullopt}, {"text", LogFormat::text}, {"json", LogFormat::json}})});
-    all.push_back({"SUPERVISOR_LOG_LEVEL", "--log-level", "LEVEL", "debug, info, warning or error [info]",
-                   "debug, info, warning or error",
-                   take_word<Level>([](Settings& s) -> Level& { return s.log_level; },
-                                    {{"debug", Level::debug},
-                                     {"info", Level::info},
-                                     {"warning", Level::warning},
-                                     {"error", Level::error}})});
+    all.push_back(
+        {"SUPERVISOR_LOG_LEVEL", "--log-level", "LEVEL", "debug, info, warning or error [info]",
+         "debug, info, warning or error",
+         take_word<Level>(
+             [](Settings& s) -> Level& { return s.log_level; },
+             {{"debug", Level::debug}, {"info", Level::info}, {"warning", Level::warning}, {"error", Level::error}})});
     return all;
 }
 
@@ -404,8 +408,8 @@ std::optional<EarlyExit> settle_metadata_host(Settings& settings, const Environm
 }
 
 void settle_log_format(Settings& settings, const Environment& environment) {
-    const bool on_cloud_run = !value_of(environment, "K_SERVICE").empty() ||
-                              !value_of(environment, "CLOUD_RUN_WORKER_POOL").empty();
+    const bool on_cloud_run =
+        !value_of(environment, "K_SERVICE").empty() || !value_of(environment, "CLOUD_RUN_WORKER_POOL").empty();
     settings.log_format = settings.log_format.value_or(on_cloud_run ? LogFormat::json : LogFormat::text);
 }
 
@@ -414,8 +418,7 @@ void settle_command(Settings& settings) {
         settings.runs_prefect = false;
         return;
     }
-    settings.command = {"prefect", "server",  "start", "--host",
-                        "0.0.0.0", "--port", std::to_string(settings.port)};
+    settings.command = {"prefect", "server", "start", "--host", "0.0.0.0", "--port", std::to_string(settings.port)};
 }
 
 std::string prefect_health_url(const Settings& settings, const Environment& environment) {

@@ -49,7 +49,7 @@ struct Settings {
     std::optional<Address> health_address = Address{"0.0.0.0", 8081};
     std::optional<std::string> ready_url{};  ///< none: the readiness question is off
     bool ready_url_is_prefect = true;        ///< the default one: Prefect's own health page, whose body is known
-    std::optional<LogFormat> log_format{};  ///< always there once read; none stands for auto before
+    std::optional<LogFormat> log_format{};   ///< always there once read; none stands for auto before
     Level log_level = Level::info;
     bool use_token = true;
     bool check_only = false;

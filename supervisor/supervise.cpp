@@ -195,7 +195,7 @@ private:
         }
         if (!schedule_.token() && reached(start_deadline(), now)) {
             log_.error("token: none within the start deadline of " + to_string(settings_.start_deadline) + ": " +
-                       last_error_);
+                       (last_error_.empty() ? "no answer yet" : last_error_));
             finish(1);
         }
         // An answer that is on its way may end it.
@@ -288,8 +288,8 @@ private:
             return;
         }
         if (const auto fault = password_file_->replace(schedule_.token()->text)) {
-            const auto pause = missed_handover_ ? std::min(missed_handover_->pause * 2, longest_handover_pause)
-                                                : first_handover_pause;
+            const auto pause =
+                missed_handover_ ? std::min(missed_handover_->pause * 2, longest_handover_pause) : first_handover_pause;
             missed_handover_ = MissedHandover{now + pause, pause};
             last_error_ = fault->why;
             log_.error("rotation: the child keeps the old token: " + fault->why, {{"next_try_ms", pause.count()}});
@@ -329,7 +329,7 @@ private:
     void launch_child() {
         auto credentials = credentials_for_child();
         if (!credentials) {
-            perform(rotation_.launch_failed(1, "rotation: " + credentials.error().why));
+            perform(rotation_.launch_failed(1, credentials.error().why));
             return;
         }
         auto child = child_environment(settings_, environment_, *credentials);
@@ -379,7 +379,8 @@ private:
         }
         const pid_t target = settings_.single_child ? *child_pid_ : -group_;
         if (::kill(target, signal) != 0) {
-            log_.debug("child: signal not delivered", {{"signal", std::int64_t{signal}}, {"why", std::strerror(errno)}});
+            log_.debug("child: signal not delivered",
+                       {{"signal", std::int64_t{signal}}, {"why", std::strerror(errno)}});
         }
     }
 

@@ -38,8 +38,8 @@ void Secret::wipe() noexcept { supervisor::wipe(text_); }
 
 std::string Secret::tag() const {
     std::array<unsigned char, 32> digest{};
-    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256),
-               reinterpret_cast<const unsigned char*>(text_.data()), text_.size(), digest.data());
+    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), reinterpret_cast<const unsigned char*>(text_.data()),
+               text_.size(), digest.data());
     constexpr std::string_view digits = "0123456789abcdef";
     std::string tag;
     for (std::size_t i = 0; i < 4; ++i) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "simulated/clock.hpp"
+#include "simulated/world_time.hpp"
 #include "token.hpp"
 
 #include <algorithm>
@@ -27,10 +27,10 @@ inline std::string to_string(CacheModel model) {
     return "unknown";
 }
 
-class MetadataServer {
+class CachingServer {
 public:
     /// The first token it gives out has been in its cache for `first_age` already.
-    MetadataServer(CacheModel model, milliseconds life, milliseconds first_age)
+    CachingServer(CacheModel model, milliseconds life, milliseconds first_age)
         : model_(model), life_(life), cached_{0, life - first_age, milliseconds{0}} {}
 
     /// The answer to a request that arrives at `time`; none when it has less than a second to give, which is an

@@ -1,0 +1,315 @@
+"""The metadata server fails, lies or is silent while a child works: the child is left alone, one line says why, and
+the next token comes within the stated pause. The same for a disk that is full under the password file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from children import child
+from log_lines import LogLine
+from prefect_load import HEALTH, ask
+from processes import find_process
+from secret_search import leaks_in
+from supervisor import Supervisor, run, wait_until
+from world.client import World
+from world.records import MetadataRequest
+
+# What a pause may be longer than stated: a busy machine wakes its processes late.
+LATE = 1.5
+SPREAD = 0.2
+FAILED = "token: can't get one"
+
+
+def serving_child(folder: Path) -> list[str]:
+    """Answers its readiness question from the start."""
+    for name in ("open", "good"):
+        (folder / name).touch()
+    return child("serves_health", folder)
+
+
+def password_file(supervisor: Supervisor) -> Path:
+    process = find_process(supervisor.child_pid)
+    assert process
+    # As the child sees it, for it may have another /dev/shm than we.
+    return Path(f"{process.directory}/root{process.environment['PGPASSFILE']}")
+
+
+def wait_for_handover(supervisor: Supervisor, world: World, timeout: float = 30.0) -> None:
+    """Until the child's password file holds the token that the metadata server gives out now."""
+    file = password_file(supervisor)
+
+    def handed_over() -> bool:
+        current = world.current_token()
+        return current is not None and file.read_text() == f"*:*:*:*:{current.text}\n"
+
+    wait_until(handed_over, "the newest token in the password file", timeout)
+
+
+def failures(supervisor: Supervisor) -> list[LogLine]:
+    return [line for line in supervisor.log if line.message.startswith(FAILED)]
+
+
+def check_the_child_was_left_alone(supervisor: Supervisor, pid: int) -> None:
+    status = supervisor.status()
+    assert status["child"]["pid"] == pid == supervisor.child_pid
+    assert status["restarts"] == 0
+    assert ask(supervisor.port, HEALTH).error is None
+    assert supervisor.health("/livez").status == 200
+
+
+def check_no_token_was_shown(supervisor: Supervisor, world: World) -> None:
+    assert leaks_in("\n".join(supervisor.lines + supervisor.errors), world.tokens()) == []
+
+
+def pause_after(request: MetadataRequest, requests: list[MetadataRequest]) -> float:
+    """Seconds from the end of a failed request to the next one."""
+    following = next(one for one in requests if one.number > request.number)
+    assert request.finished
+    return following.time - request.finished
+
+
+@contextmanager
+def working_child(world: World, folder: Path, *arguments: str) -> Iterator[tuple[Supervisor, int]]:
+    """A supervisor in `in-place` mode and the pid of its child, which is ready."""
+    with Supervisor("--rotation", "in-place", *arguments, world=world, command=serving_child(folder)) as supervisor:
+        supervisor.wait_for_health("/readyz")
+        yield supervisor, supervisor.child_pid
+
+
+# Each with what the log has to say about it.
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "403": ({"status": 403, "body": "Forbidden"}, "answered 403: Forbidden"),
+    "404": ({"status": 404}, "answered 404"),
+    "429": ({"status": 429}, "answered 429"),
+    "500": ({"status": 500}, "answered 500"),
+    "503": ({"status": 503, "body": "backend\r\nunavailable"}, "answered 503: backend  unavailable"),
+    "301": ({"answer": "redirect"}, "answered 301"),
+    "reset": ({"answer": "reset"}, "reset by peer"),
+    "hang": ({"answer": "hang"}, "timed out"),
+    "answer after 8 s": ({"answer": "token", "delay": 8}, "timed out"),
+    "half of the body": ({"answer": "cut-body"}, "bytes remaining to read"),
+    "JSON that breaks off": ({"answer": "bad-json"}, "not a JSON object"),
+    "no body": ({"answer": "empty-body"}, "not a JSON object"),
+    "1 MiB of body": ({"answer": "huge-body"}, "longer than 65536 bytes"),
+    "a proxy's page": ({"answer": "proxy-page"}, "no header Metadata-Flavor"),
+    "no Metadata-Flavor": ({"answer": "no-flavor"}, "no header Metadata-Flavor"),
+    "expires_in 0": ({"answer": "expires-in", "expires_in": 0}, "expires_in is 0, allowed is 1 to 86400"),
+    "expires_in -5": ({"answer": "expires-in", "expires_in": -5}, "expires_in is -5, allowed is 1 to 86400"),
+    "expires_in 86401": ({"answer": "expires-in", "expires_in": 86401}, "expires_in is 86401"),
+    "expires_in of a million digits": ({"answer": "expires-in", "expires_in": 10**30}, "expires_in is"),
+    "expires_in a string": ({"answer": "expires-in", "expires_in": "3599"}, "expires_in is missing or not an integer"),
+    "expires_in a fraction": ({"answer": "expires-in", "expires_in": 3599.5}, "not an integer"),
+    "expires_in null": ({"answer": "expires-in", "expires_in": None}, "expires_in is missing or not an integer"),
+    "no expires_in": ({"answer": "no-expires-in"}, "expires_in is missing or not an integer"),
+    "no token": ({"answer": "no-token"}, "no access_token"),
+    "an empty token": ({"answer": "empty-token"}, "access_token is 0 characters long"),
+    "a token of 9,000 characters": ({"answer": "long-token"}, "access_token is 9000 characters long"),
+    "a newline in the token": ({"answer": "newline-token"}, "not visible ASCII"),
+}
+
+
+@pytest.mark.parametrize(("step", "why"), FAILURES.values(), ids=FAILURES.keys())
+def test_a_failed_refresh_leaves_the_child_alone(step: dict[str, Any], why: str, tmp_path: Path) -> None:
+    with (
+        # Only every other failure shows in the next answer that it is over: each good one is a new token.
+        World(postgres=False, token_life="1m", cache_model="none") as world,
+        working_child(world, tmp_path, "--refresh-interval", "2s") as (supervisor, pid),
+    ):
+        wait_for_handover(supervisor, world)
+        before = world.token_requests()[-1].number
+        world.script(step)
+        line = supervisor.wait_for_log(FAILED)
+        assert line.severity == "WARNING"
+        assert why in line.message
+        assert 1000 * (1 - SPREAD) <= line.fields["next_try_ms"] <= 1000 * (1 + SPREAD)
+        # Its token works on, and says so.
+        assert supervisor.health("/readyz").status == 200
+
+        wait_until(lambda: len(world.token_requests(before)) >= 3, "the requests after the failed one")
+        requests = world.token_requests(before)
+        failed = next(one for one in requests if one.answer != "token" or one.client_left_early)
+        assert 1 - SPREAD <= pause_after(failed, requests) <= 1 + SPREAD + LATE
+        wait_for_handover(supervisor, world)
+        assert failures(supervisor) == [line], "one failure, one line"
+        check_the_child_was_left_alone(supervisor, pid)
+        check_no_token_was_shown(supervisor, world)
+
+
+def test_refused_connections_leave_the_child_alone(tmp_path: Path) -> None:
+    with (
+        World(postgres=False, token_life="1m", cache_model="none") as world,
+        working_child(world, tmp_path, "--refresh-interval", "2s") as (supervisor, pid),
+    ):
+        before = len(world.tokens())
+        world.script({"answer": "refused", "seconds": 3})
+        opens_again = time.time() + 3
+        line = supervisor.wait_for_log(FAILED)
+        assert world.metadata in line.message and "refused" in line.message.lower().replace("couldn't connect", "refused")
+        wait_until(lambda: len(world.tokens()) > before, "a token after the port opened again")
+        # Two or three tries were refused; the longest pause that may have begun is the third's.
+        assert world.token_requests()[-1].time <= opens_again + 4 * (1 + SPREAD) + LATE
+        wait_for_handover(supervisor, world)
+        check_the_child_was_left_alone(supervisor, pid)
+
+
+@pytest.mark.parametrize("step", [{"answer": "padded-token"}, {"answer": "token", "delay": 3}], ids=["padded", "late"])
+def test_an_unusual_answer_that_is_good_is_taken(step: dict[str, Any], tmp_path: Path) -> None:
+    with (
+        World(postgres=False, token_life="1m", cache_model="none") as world,
+        working_child(world, tmp_path, "--refresh-interval", "2s") as (supervisor, pid),
+    ):
+        world.script(step)
+        answer = step["answer"] if "delay" not in step else None
+        taken = wait_until(
+            lambda: [
+                one for one in world.token_requests() if (one.answer == answer if answer else one.finished and
+                                                         one.finished - one.time >= step["delay"])
+            ],
+            "the unusual answer",
+        )[0]
+        supervisor.wait_for_log(lambda line: str(line.fields.get("hash")).zfill(8) == taken.token)
+        assert failures(supervisor) == []
+        check_the_child_was_left_alone(supervisor, pid)
+
+
+@pytest.mark.parametrize("retry_after", [5, "date"])
+def test_retry_after_is_honoured(retry_after: int | str, tmp_path: Path) -> None:
+    with (
+        World(postgres=False, token_life="1m", cache_model="none") as world,
+        working_child(world, tmp_path, "--refresh-interval", "2s") as (supervisor, pid),
+    ):
+        before = world.token_requests()[-1].number
+        if retry_after == "date":
+            # Far enough off that the request, which comes within 2 s, is before it.
+            retry_after = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 9))
+        world.script({"status": 503, "retry_after": retry_after})
+        supervisor.wait_for_log(FAILED)
+        requests = wait_until(
+            lambda: (found := world.token_requests(before))[-1].status == 200 and len(found) >= 2 and found,
+            "the next answer",
+        )
+        failed = next(one for one in requests if one.status == 503)
+        assert 5 <= pause_after(failed, requests) <= 9 + LATE
+        check_the_child_was_left_alone(supervisor, pid)
+
+
+def test_the_pauses_between_failures_grow(tmp_path: Path) -> None:
+    pauses = [1, 2, 4, 8, 15]
+    with (
+        World(postgres=False, token_life="1h", cache_model="none") as world,
+        working_child(world, tmp_path, "--refresh-interval", "2s") as (supervisor, pid),
+    ):
+        world.script({"status": 503, "times": len(pauses)})
+        supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=60)
+        requests = world.token_requests()
+        failed = [one for one in requests if one.status == 503]
+        measured = [pause_after(one, requests) for one in failed]
+        assert len(measured) == len(pauses)
+        for pause, stated in zip(measured, pauses, strict=True):
+            assert stated * (1 - SPREAD) <= pause <= stated * (1 + SPREAD) + LATE
+        assert len(failures(supervisor)) == len(pauses)
+        check_the_child_was_left_alone(supervisor, pid)
+
+
+def test_after_expiry_it_is_not_ready_but_alive_and_recovers(tmp_path: Path) -> None:
+    with (
+        World(postgres=False, token_life="10s") as world,
+        working_child(world, tmp_path) as (supervisor, pid),
+    ):
+        world.script({"status": 503, "times": 1000})
+        answer = supervisor.wait_for_health("/readyz", 503)
+        assert "the token is expired" in answer.body and "answered 503" in answer.body
+        assert supervisor.status()["state"] == "expired"
+        assert supervisor.health("/livez").status == 200
+        check_the_child_was_left_alone(supervisor, pid)
+        error = supervisor.wait_for_log("token: expired and not replaced")
+        assert error.severity == "ERROR" and "answered 503" in error.fields["last_error"]
+
+        next_try = supervisor.status()["next_refresh_in_seconds"]
+        world.clear()
+        supervisor.wait_for_health("/readyz", 200, timeout=next_try + LATE + 5)
+        assert supervisor.status()["state"] == "ready"
+        wait_for_handover(supervisor, world)
+        check_the_child_was_left_alone(supervisor, pid)
+        reports = [line for line in supervisor.log if line.message == error.message]
+        assert len(reports) == 1, "one error a minute"
+        check_no_token_was_shown(supervisor, world)
+
+
+def test_at_the_start_every_failure_is_tried_again(tmp_path: Path) -> None:
+    with World(postgres=False, token_life="1h") as world:
+        world.script(
+            {"status": 403}, {"status": 404}, {"status": 500}, {"answer": "refused", "seconds": 3}, {"status": 503}
+        )
+        with working_child(world, tmp_path) as (supervisor, _):
+            assert len(failures(supervisor)) >= 4
+            assert supervisor.messages()[-1] == "child: ready"
+
+
+@pytest.mark.parametrize(
+    ("step", "last_answer"),
+    [({"status": 404, "times": 1000}, "answered 404"), ({"answer": "refused", "seconds": 600}, "connect")],
+    ids=["404", "refused"],
+)
+def test_without_a_first_token_it_ends_with_the_last_answer(step: dict[str, Any], last_answer: str) -> None:
+    with World(postgres=False) as world:
+        world.script(step)
+        begun = time.monotonic()
+        supervisor = run("--start-deadline", "3s", world=world, command=["sleep", "600"])
+        assert supervisor.process and supervisor.process.returncode == 1
+        assert 3 <= time.monotonic() - begun <= 3 + 2 + LATE
+        error = [line for line in supervisor.log if line.severity == "ERROR"]
+        assert len(error) == 1
+        assert "none within the start deadline of 3s" in error[0].message and last_answer in error[0].message
+        assert "child: started" not in supervisor.messages()
+
+
+def can_mount() -> bool:
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/dev/shm"]
+    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root may give the program a small /dev/shm of its own")
+def test_a_full_disk_under_the_password_file_leaves_the_child_its_token(tmp_path: Path) -> None:
+    small_disk = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=256k none /dev/shm && exec "$0" "$@"']
+    with (
+        World(postgres=False, token_life="1m", cache_model="none") as world,
+        Supervisor(
+            *("--rotation", "in-place", "--refresh-interval", "4s"),
+            world=world,
+            command=serving_child(tmp_path),
+            through=small_disk,
+        ) as supervisor,
+    ):
+        supervisor.wait_for_health("/readyz")
+        pid = supervisor.child_pid
+        file = password_file(supervisor)
+        assert file.parts[4:6] == ("dev", "shm")
+
+        filler = file.parents[1] / "filler"
+        with filler.open("wb", buffering=0) as disk, pytest.raises(OSError, match="No space left"):
+            while True:
+                disk.write(bytes(4096))
+        kept = file.read_text()
+        line = supervisor.wait_for_log("rotation: the child keeps the old token")
+        assert line.severity == "ERROR" and "No space left on device" in line.message
+        assert file.read_text() == kept
+        assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+        assert supervisor.status()["last_error"] in line.message
+        check_the_child_was_left_alone(supervisor, pid)
+
+        filler.unlink()
+        wait_for_handover(supervisor, world)
+        assert supervisor.health("/readyz").status == 200
+        check_the_child_was_left_alone(supervisor, pid)
+        check_no_token_was_shown(supervisor, world)
+        assert supervisor.stop() == 0

@@ -1,0 +1,53 @@
+"""Real Prefect with its tables in a schema of its own, over TLS that it verifies."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from prefect_load import CREATE_FLOW, LIST_FLOWS, READY, ask
+from prefect_server import START_LIMIT, prefect_environment
+from supervisor import Supervisor
+from world.client import World
+
+
+def tables_by_schema(world: World) -> dict[str, set[str]]:
+    """The names of the tables in every schema but PostgreSQL's own, as its superuser sees them."""
+
+    async def read() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(
+            host=world.socket_directory, user="cloudsqladmin", database=world.database_name
+        )
+        try:
+            return await connection.fetch(
+                "SELECT schemaname, tablename FROM pg_tables"
+                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            )
+        finally:
+            await connection.close()
+
+    tables: dict[str, set[str]] = {}
+    for schema, table in asyncio.run(read()):
+        tables.setdefault(schema, set()).add(table)
+    return tables
+
+
+@pytest.mark.parametrize(("rotation", "ssl"), [("restart", "verify-full"), ("in-place", "verify-ca")])
+def test_prefect_works_in_its_own_schema_over_verified_tls(rotation: str, ssl: str, tmp_path: Path) -> None:
+    with World(token_life="1h", tls="required", schema="prefect") as world:
+        assert world.ca
+        settings = {"DB_SSL": ssl, "DB_SSL_ROOT_CERT": world.ca, "DB_SCHEMA": "prefect"}
+        environment = prefect_environment(tmp_path) | settings
+        with Supervisor("--rotation", rotation, world=world, environment=environment) as supervisor:
+            supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
+            for question in (CREATE_FLOW, LIST_FLOWS, READY):
+                assert ask(supervisor.port, question).error is None
+
+            tables = tables_by_schema(world)
+            assert set(tables) == {"prefect"}
+            assert {"flow", "flow_run", "alembic_version"} <= tables["prefect"]
+            logins = world.logins()
+            assert logins and all(login.accepted and login.tls for login in logins)

@@ -1,0 +1,158 @@
+"""TERM and INT to the supervisor: the child drains, everything ends in time, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from signal import SIGINT, SIGTERM
+
+import pytest
+
+from children import child
+from supervisor import Supervisor, wait_until
+
+both = pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
+both_signals = pytest.mark.parametrize("number", [SIGTERM, SIGINT], ids=["TERM", "INT"])
+with_and_without_token = pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
+
+
+def seconds_to_stop(supervisor: Supervisor) -> float:
+    """From the supervisor's own first notice of the signal to its last line."""
+    asked = supervisor.wait_for_log("stop: asked to end")
+    stopped = supervisor.log[-1]
+    assert stopped.message == "stopped", supervisor.transcript()
+    return (stopped.time - asked.time).total_seconds()
+
+
+@both
+@both_signals
+@with_and_without_token
+def test_an_idle_child_drains_and_its_exit_code_is_ours(world, pid1: bool, number: int, token: bool) -> None:
+    arguments = [] if token else ["--no-token"]
+    with Supervisor(*arguments, command=child("drains", 0.4, 7), world=world, pid1=pid1) as supervisor:
+        supervisor.wait_for_output("up")
+        assert supervisor.stop(number) == 7
+        assert supervisor.output == ["up", f"{signal.Signals(number).name[3:]} 1", "drained"]
+        assert 0.3 <= seconds_to_stop(supervisor) < 8
+        assert not supervisor.processes()
+
+
+@both
+@both_signals
+def test_a_child_that_dies_of_the_signal_makes_it_the_signals_code(world, pid1: bool, number: int) -> None:
+    with Supervisor(command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+        supervisor.wait_for_log("child: started")
+        assert supervisor.stop(number) == 128 + number
+        assert not supervisor.processes()
+
+
+@both
+@both_signals
+@pytest.mark.parametrize("step", [{"answer": "hang"}, {"status": 503, "times": 1000}], ids=["hanging", "refused"])
+def test_a_stop_while_it_waits_for_the_first_token(world, pid1: bool, number: int, step: dict) -> None:
+    world.script(step)
+    with Supervisor("--stop-timeout", "1s", command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+        supervisor.wait_for_health("/livez", 503)
+        wait_until(world.token_requests if "status" in step else lambda: True, "the first token request")
+        assert supervisor.stop(number, timeout=5) == 128 + number
+        assert "child: started" not in supervisor.messages()
+        assert not supervisor.processes()
+
+
+@both
+def test_a_second_stop_is_forwarded_too(pid1: bool) -> None:
+    with Supervisor("--no-token", command=child("drains", 600, 9, 2), pid1=pid1) as supervisor:
+        supervisor.wait_for_output("up")
+        supervisor.signal(SIGTERM)
+        supervisor.wait_for_output("TERM 1")
+        assert supervisor.stop(SIGINT) == 9
+        assert supervisor.output[-2:] == ["INT 2", "drained"]
+
+
+@both
+def test_a_second_stop_gives_no_more_time(pid1: bool) -> None:
+    with Supervisor("--no-token", "--stop-timeout", "1s", command=child("deaf"), pid1=pid1) as supervisor:
+        supervisor.wait_for_output("up")
+        supervisor.signal(SIGTERM)
+        supervisor.wait_for_log("stop: asked to end")
+        assert supervisor.stop(SIGTERM) == 137
+        assert 1 <= seconds_to_stop(supervisor) <= 1 + 1
+        assert not supervisor.processes()
+
+
+@both
+@with_and_without_token
+def test_a_child_that_ignores_the_stop_is_killed_after_the_stop_timeout(world, pid1: bool, token: bool) -> None:
+    arguments = [] if token else ["--no-token"]
+    with Supervisor(
+        *arguments, "--stop-timeout", "600ms", command=child("deaf"), world=world, pid1=pid1
+    ) as supervisor:  # fmt: skip
+        supervisor.wait_for_output("up")
+        assert supervisor.stop() == 137
+        assert 0.6 <= seconds_to_stop(supervisor) <= 0.6 + 1
+        assert not supervisor.processes()
+
+
+@both
+def test_a_child_that_is_stopped_is_continued_to_drain(pid1: bool) -> None:
+    with Supervisor("--no-token", "--stop-timeout", "20s", command=child("drains", 0, 4), pid1=pid1) as supervisor:
+        supervisor.wait_for_output("up")
+        (only_child,) = (found for found in supervisor.processes() if found.pid != supervisor.pid)
+        os.kill(only_child.pid, signal.SIGSTOP)
+        wait_until(lambda: any(found.state == "T" for found in supervisor.processes()), "the child to be stopped")
+        assert supervisor.stop() == 4
+        assert supervisor.output[-1] == "drained"
+
+
+def test_a_child_that_keeps_stopping_itself_is_killed() -> None:
+    with Supervisor("--no-token", "--stop-timeout", "500ms", command=child("stops_itself")) as supervisor:
+        supervisor.wait_for_output("up")
+        assert supervisor.stop() == 137
+        assert seconds_to_stop(supervisor) <= 0.5 + 1
+        assert not supervisor.processes()
+
+
+@both
+@pytest.mark.parametrize("manners", ["polite", "deaf"])
+def test_a_stop_leaves_nothing_of_the_childs_descendants(pid1: bool, manners: str) -> None:
+    with Supervisor(
+        "--no-token", "--stop-timeout", "800ms", command=child("family", manners, "stays"), pid1=pid1
+    ) as supervisor:  # fmt: skip
+        for name in ("group", "session", "session in session"):
+            wait_until(lambda name=name: name in supervisor.output, f"the process {name!r}")
+        assert len(supervisor.processes()) == 5
+        assert supervisor.stop() == (137 if manners == "deaf" else 143)
+        assert seconds_to_stop(supervisor) <= 0.8 + 1
+        assert not supervisor.processes()
+
+
+@both
+@pytest.mark.parametrize("manners", ["polite", "deaf"])
+def test_a_child_that_ends_by_itself_leaves_nothing_of_its_descendants(pid1: bool, manners: str) -> None:
+    with Supervisor(
+        "--no-token", "--stop-timeout", "800ms", command=child("family", manners, 3), pid1=pid1
+    ) as supervisor:  # fmt: skip
+        assert supervisor.wait() == 3
+        assert {"group", "session", "session in session"} <= set(supervisor.output)
+        ended = supervisor.wait_for_log("child: ended by itself")
+        assert (supervisor.log[-1].time - ended.time).total_seconds() <= 0.8 + 1
+        assert not supervisor.processes()
+
+
+def test_a_stop_while_leftovers_of_an_ended_child_are_cleared() -> None:
+    with Supervisor(
+        "--no-token", "--stop-timeout", "1500ms", command=child("family", "deaf", 3)
+    ) as supervisor:  # fmt: skip
+        ended = supervisor.wait_for_log("child: ended by itself")
+        assert supervisor.stop() == 3
+        assert (supervisor.log[-1].time - ended.time).total_seconds() <= 1.5 + 1
+        assert not supervisor.processes()
+
+
+def test_a_stop_in_the_moment_of_the_start_is_kept() -> None:
+    """Sent as soon as the first line is out: before, with or after the child's start."""
+    for _ in range(20):
+        with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
+            supervisor.wait_for_log("starting")
+            assert supervisor.stop(timeout=6) == 143
+            assert not supervisor.processes()
