@@ -2,7 +2,9 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are there.
 #
-#   cmake/install-packages.sh GROUP...        groups: build, run, test, lint
+#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, lint
+#
+# --check installs nothing: the exit code says whether all of them are there.
 set -euo pipefail
 
 fail() { echo "install-packages: $*" >&2; exit 1; }
@@ -12,18 +14,27 @@ usable_node() {
 }
 usable_go() { GOTOOLCHAIN=local go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; }
 
+only_check=
+if [[ ${1:-} == --check ]]; then
+    only_check=1
+    shift
+fi
+
 # Debian 12 has the packages of the second list too old, and takes them from its backports.
 packages=() newer_packages=()
 for group; do
     case $group in
         build)
-            packages+=(g++ cmake ninja-build pkg-config file nlohmann-json3-dev libspdlog-dev libfmt-dev
+            packages+=(ca-certificates g++ cmake ninja-build pkg-config nlohmann-json3-dev libspdlog-dev libfmt-dev
                        libmbedtls-dev)
             newer_packages+=(libboost1.83-dev catch2)
             ;;
-        test)
-            packages+=(ca-certificates openssl procps python3 python3-venv tini util-linux)
+        run)
+            packages+=(ca-certificates python3 python3-venv util-linux)
             usable_node || packages+=(nodejs npm)
+            ;;
+        test)
+            packages+=(file openssl procps tini)
             usable_go || newer_packages+=(golang-go)
             ;;
         lint) packages+=(clang clang-tidy) ;;
@@ -48,6 +59,7 @@ missing() {
 mapfile -t wanted < <(missing "${packages[@]}")
 mapfile -t newer_wanted < <(missing "${newer_packages[@]}")
 (( ${#wanted[@]} + ${#newer_wanted[@]} )) || exit 0
+[[ $only_check ]] && exit 1
 
 command -v apt-get >/dev/null || fail "needs apt-get (Debian 12, Debian 13 or Ubuntu 24.04)"
 as_root=()

@@ -95,7 +95,11 @@ struct Watch {
     Watch(boost::asio::io_context& loop, curl_socket_t socket) : descriptor(loop, socket) {}
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
-    ~Watch() { descriptor.release(); }
+    ~Watch() {
+        if (descriptor.is_open()) {
+            descriptor.release();
+        }
+    }
 
     boost::asio::posix::stream_descriptor descriptor;
     int wanted = CURL_POLL_NONE;
@@ -133,7 +137,10 @@ struct HttpClient::Transfers {
     static int on_socket(CURL*, curl_socket_t socket, int what, void* user, void*) {
         auto& self = *static_cast<Transfers*>(user);
         if (what == CURL_POLL_REMOVE) {
-            self.watches.erase(socket);
+            // Now, before curl closes it: a handler may hold the watch a little longer than the number is this socket's.
+            if (const auto node = self.watches.extract(socket)) {
+                node.mapped()->descriptor.release();
+            }
             return 0;
         }
         auto& watch = self.watches[socket];

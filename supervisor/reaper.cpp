@@ -46,14 +46,14 @@ std::optional<Fault> become_subreaper() {
     return Fault{std::string{"can't become a subreaper: "} + std::strerror(errno)};
 }
 
-void reap(const std::function<void(pid_t, int)>& ended) {
+bool reap(const std::function<void(pid_t, int)>& ended) {
     for (;;) {
         int status = 0;
         const pid_t pid = ::waitpid(-1, &status, WNOHANG);
         if (pid > 0) {
             ended(pid, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
         } else if (pid == 0 || errno != EINTR) {
-            return;
+            return pid == 0;
         }
     }
 }

@@ -16,8 +16,8 @@ std::optional<Fault> become_subreaper();
 
 /// Reaps every child that has ended and tells `ended` its pid and exit code, or 128 and the signal it died of.
 /// The one place of the program that calls waitpid(2): a second one would steal statuses. A SIGCHLD stands for any
-/// number of children, so this goes on until none is left.
-void reap(const std::function<void(pid_t, int)>& ended);
+/// number of children, so this goes on until none is left that has ended. Returns whether any child is left at all.
+bool reap(const std::function<void(pid_t, int)>& ended);
 
 /// Whether a process of the group is left, zombies included, until their parent has reaped them.
 bool group_exists(pid_t group);

@@ -394,6 +394,9 @@ private:
 
     void signal_leftovers(int signal) {
         ::kill(-group_, signal);
+        if (!children_left_) {
+            return;
+        }
         for (const pid_t orphan : children()) {
             if (::getpgid(orphan) != group_) {
                 ::kill(orphan, signal);
@@ -402,7 +405,7 @@ private:
     }
 
     [[nodiscard]] bool any_leftovers() const {
-        return group_exists(group_) || (rotation_.phase() == Phase::leaving && !children().empty());
+        return group_exists(group_) || (rotation_.phase() == Phase::leaving && children_left_);
     }
 
     void arm_rotation_timer(milliseconds delay) {
@@ -468,7 +471,7 @@ private:
 
     void on_child_signal() {
         std::optional<int> ended;
-        reap([this, &ended](pid_t pid, int code) {
+        children_left_ = reap([this, &ended](pid_t pid, int code) {
             if (pid == child_pid_) {
                 // Forgotten at once: the number may be another process's from here on.
                 child_pid_.reset();
@@ -541,6 +544,7 @@ private:
 
     std::optional<pid_t> child_pid_{};
     pid_t group_ = 0;
+    bool children_left_ = false;  ///< when the last one was reaped
     std::optional<PasswordFile> password_file_{};
     std::optional<TokenInUse> in_use_{};
     std::optional<MissedHandover> missed_handover_{};

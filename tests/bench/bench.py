@@ -199,8 +199,8 @@ def _report_long_runs(report: Report, bench: Bench, plan: Plan) -> None:
     )
     report.note(
         f"Restart: {len(found.restarts)} rotations by restart, 31 s apart in {plan.restarting} instances. "
-        "Both times are the children's own, the last before exit and the first instruction, so the old one's exit "
-        "in the kernel is in it: the time from reap to exec is shorter.",
+        "Both times are the children's own, the last before exit and the first instruction, so the old one's "
+        "exit in the kernel is in it: the time from reap to exec is shorter.",
         "The script rotates after 55 minutes only.",
     )
 

@@ -1,0 +1,134 @@
+"""The text of every token of a whole run is looked for wherever it could have gone astray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prefect_load import COUNT_RUNS, CREATE_FLOW, LIST_FLOWS, ask
+from prefect_server import START_LIMIT, prefect_environment
+from processes import find_process
+from secret_search import leaks_in, leaks_in_processes
+from supervisor import BINARY, Supervisor, run, wait_until
+from world.client import World
+
+HEALTH_PATHS = ("/status", "/readyz", "/livez", "/startupz", "/metrics", "/")
+# Answers of which a careless log would quote the token.
+TELLING = [{"answer": "newline-token"}, {"answer": "cut-body"}, {"answer": "bad-json"}, {"answer": "no-flavor"}]
+NOBODY = "65534"
+
+
+def talkative(folder: Path) -> dict[str, str]:
+    """A Prefect that logs all it can, and logs in to the database again and again."""
+    return prefect_environment(folder) | {
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_RECYCLE": "1",
+    }
+
+
+class Search:
+    """Collects what can be read of a run while it lasts, and looks for the world's tokens in it."""
+
+    def __init__(self, world: World, supervisor: Supervisor, rotation: str) -> None:
+        self.world, self.supervisor, self.rotation = world, supervisor, rotation
+        self.answers: list[str] = []
+
+    def look(self) -> None:
+        tokens = self.world.tokens()
+        self.answers += [self.supervisor.health(path).body for path in HEALTH_PATHS]
+        assert leaks_in("".join(self.answers), tokens) == []
+        written = self.supervisor.lines + self.supervisor.errors
+        assert leaks_in("\n".join(written), tokens) == []
+        assert leaks_in_processes("cmdline", tokens) == {}
+        environments = leaks_in_processes("environ", tokens)
+        child = self.supervisor.child_pid
+        assert list(environments) == ([child] if self.rotation == "restart" else [])
+
+
+def core_limit(pid: int) -> str:
+    limits = Path("/proc", str(pid), "limits").read_text().splitlines()
+    return next(line for line in limits if line.startswith("Max core file size")).split()[4]
+
+
+@pytest.mark.parametrize(
+    # The next token in restart mode has to wait for the floor between two starts.
+    ("rotation", "log_format", "refresh_interval"),
+    [("restart", "json", "31s"), ("in-place", "text", "5s")],
+)
+def test_no_token_is_shown_anywhere(rotation: str, log_format: str, refresh_interval: str, tmp_path: Path) -> None:
+    arguments = ["--rotation", rotation, "--log-level", "debug", "--log-format", log_format]
+    with World(token_life="5m", cache_model="none") as world:
+        world.script({"answer": "newline-token"}, {"answer": "huge-body"}, {"answer": "token"}, *TELLING)
+        environment = talkative(tmp_path)
+        with Supervisor(
+            *arguments, "--refresh-interval", refresh_interval, world=world, environment=environment
+        ) as supervisor:
+            supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
+            search = Search(world, supervisor, rotation)
+            search.look()
+            assert core_limit(supervisor.pid) == core_limit(supervisor.child_pid) == "0"
+
+            supervisor.wait_for_log("token: can't get one", count=2 + len(TELLING), timeout=90)
+            current = world.current_token()
+            assert current
+            # An error page that quotes the token in hand.
+            world.script({"status": 500, "body": f"bad token {world.tokens()[-1].text}"})
+            supervisor.wait_for_log("token: can't get one", count=3 + len(TELLING), timeout=90)
+            search.look()
+
+            supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=60)
+            if rotation == "restart":
+                supervisor.wait_for_log("child: ready", count=2, timeout=START_LIMIT)
+            else:
+                supervisor.wait_for_log("rotation: fresh token handed over")
+            search.look()
+
+            # Failing logins make Prefect print all it knows of them.
+            world.database("refuse-logins", 4)
+            wait_until(lambda: world.refused_logins(), "a refused login", timeout=20) if False else None
+            for number in range(8):
+                for question in (CREATE_FLOW, LIST_FLOWS, COUNT_RUNS):
+                    ask(supervisor.port, question, number)
+            assert world.refused_logins()
+            search.look()
+
+            check = run("--check", *arguments, world=world, environment=environment)
+            assert check.process and check.process.returncode == 0
+            assert "TOKEN-" in check.transcript() or rotation == "in-place"
+            assert leaks_in(check.transcript(), world.tokens()) == []
+
+            supervisor.stop()
+            assert leaks_in("\n".join(supervisor.lines + supervisor.errors), world.tokens()) == []
+            assert len(world.tokens()) >= 4
+
+
+def as_nobody() -> list[str] | None:
+    """What starts the binary as an ordinary user; None where that can't be done."""
+    if os.geteuid() != 0:
+        return []
+    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if shutil.which("setpriv") is None:
+        return None
+    able = subprocess.run([*command, "test", "-x", str(BINARY)], capture_output=True, check=False).returncode == 0
+    return command if able else None
+
+
+def test_its_memory_is_closed_to_others_of_its_user(world: World) -> None:
+    """The kernel gives the files in /proc of a process that must not be dumped to root, and of others to its user."""
+    through = as_nobody()
+    if through is None:
+        pytest.skip(f"setpriv can't start {BINARY} as an ordinary user here")
+    with Supervisor(world=world, command=["sleep", "600"], through=through) as supervisor:
+        supervisor.wait_for_log("child: started")
+        process = find_process(supervisor.pid)
+        assert process
+        assert (process.directory / "environ").stat().st_uid == 0
+        assert core_limit(supervisor.pid) == "0"
+        child = find_process(supervisor.child_pid)
+        assert child and (child.directory / "environ").stat().st_uid == (int(NOBODY) if through else os.geteuid())
