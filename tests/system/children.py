@@ -5,7 +5,6 @@ Each is a function of this file and runs as `python children.py NAME ARGUMENTS..
 
 from __future__ import annotations
 
-import http.server
 import os
 import signal
 import sys
@@ -120,6 +119,8 @@ def makes_orphans(count: str, orphan: str = "") -> None:
 
 def serves_health(folder: str, drain_seconds: str = "0") -> None:
     """Answers as Prefect's health page does: when the file `open` is there, with 503 until `good` is."""
+    # The other programs start faster without it.
+    import http.server
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

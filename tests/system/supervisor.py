@@ -8,7 +8,8 @@ with World(postgres=False) as world, Supervisor("--rotation", "restart", command
 
 `command` is what comes after `--` (None: the default, Prefect). `environment` is laid over a small clean one and the
 world's; None as a value takes a variable out. `ready_url` is passed on as the flag. Health is answered on `health_port`
-unless `health=False`; `port` is a free one for the child, given as PORT. Both stay reserved for the test.
+unless `health=False`, which is `--health-address off`; None leaves the flag out. `port` is a free one for the child,
+given as PORT. Both stay reserved for the test.
 
 `pid1=True` makes it PID 1 of its own PID namespace; `pid` is then its number outside, where signals come from.
 `terminal=True` gives it a controlling terminal of its own: `type_keys()` writes to it. `through` is a command that
@@ -113,7 +114,7 @@ class Supervisor:
         command: Sequence[str] | None = None,
         world: World | None = None,
         environment: Mapping[str, str | None] | None = None,
-        health: bool = True,
+        health: bool | None = True,
         ready_url: str | None = None,
         pid1: bool = False,
         terminal: bool = False,
@@ -179,7 +180,8 @@ class Supervisor:
             self._ports = [ReservedPort(), ReservedPort()]
             self.port, self.health_port = (port.number for port in self._ports)
         line = [str(BINARY), *self.arguments]
-        if not any(argument.partition("=")[0] == "--health-address" for argument in self.arguments):
+        given = any(argument.partition("=")[0] == "--health-address" for argument in self.arguments)
+        if self._health is not None and not given:
             line += ["--health-address", f"127.0.0.1:{self.health_port}" if self._health else "off"]
         if self._ready_url is not None:
             line += ["--ready-url", self._ready_url]

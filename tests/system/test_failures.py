@@ -4,6 +4,7 @@ the next token comes within the stated pause. The same for a disk that is full u
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from world.client import World
 # What a pause may be longer than stated: a busy machine wakes its processes late.
 LATE = 1.5
 SPREAD = 0.2
+SHORTER_THAN_A_PAUSE = 0.1
 FAILED = "token: can't get one"
 
 
@@ -71,7 +73,8 @@ def check_no_token_was_shown(supervisor: Supervisor, world: World) -> None:
 def pause_after(failure: LogLine, world: World) -> float:
     """Seconds from a failure to the next request."""
     failed_at = failure.time.timestamp()
-    return next(one.time for one in world.token_requests() if one.time > failed_at) - failed_at
+    # The log cuts its times to milliseconds, so the failed request itself may seem to be the later one.
+    return next(one.time for one in world.token_requests() if one.time > failed_at + SHORTER_THAN_A_PAUSE) - failed_at
 
 
 @contextmanager
@@ -93,7 +96,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "reset": ({"answer": "reset"}, "reset by peer"),
     "hang": ({"answer": "hang"}, "timed out"),
     "answer after 8 s": ({"answer": "token", "delay": 8}, "timed out"),
-    "half of the body": ({"answer": "cut-body"}, "bytes remaining to read"),
+    "half of the body": ({"answer": "cut-body"}, "bytes (missing|remaining)"),
     "JSON that breaks off": ({"answer": "bad-json"}, "not a JSON object"),
     "no body": ({"answer": "empty-body"}, "not a JSON object"),
     "1 MiB of body": ({"answer": "huge-body"}, "longer than 65536 bytes"),
@@ -134,7 +137,7 @@ def test_a_failed_refresh_leaves_the_child_alone(world: World, step: dict[str, A
     with failing_second_request(world, tmp_path, step) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
         assert failure.severity == "WARNING"
-        assert why in failure.message
+        assert re.search(why, failure.message)
         assert 1000 * (1 - SPREAD) <= failure.fields["next_try_ms"] <= 1000 * (1 + SPREAD)
         # The token in hand is still good.
         assert supervisor.health("/readyz").status == 200

@@ -1,6 +1,6 @@
-"""Runs real Prefect under prefect-supervisor on this machine: ./dev run
+"""Runs real Prefect under prefect-supervisor on this machine, with a token that is replaced every minute: ./dev run
 
-Starts the local world, the supervisor and Prefect Server, prints where the UI is and a line for every rotation, and
+Starts the world, the supervisor and Prefect Server, prints the address of the UI and a line for every rotation, and
 ends everything on Ctrl-C.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,203 +16,289 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+_REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_REPOSITORY / "tests"))
 
 from world.client import World, WorldError  # noqa: E402
 from world.durations import parse_duration  # noqa: E402
+from world.tokens import check_life  # noqa: E402
 
-PROGRAM = ROOT / "build" / "release" / "prefect-supervisor"
-START_LIMIT = 180.0
-STOP_LIMIT = 20.0
-# Rotations are what this run is for; the rest of the supervisor's log goes to the file.
-SHOWN = ("token:", "rotation:", "child: ready", "child: ended", "child: can't", "health:")
+_SUPERVISOR = _REPOSITORY / "build/release/prefect-supervisor"
+_OUTPUT = _REPOSITORY / "build/local-run"
+_PREFECT = Path(sys.executable).with_name("prefect")
+_START_LIMIT = 180.0
+# The supervisor's own stop timeout is 8 s.
+_STOP_LIMIT = 20.0
+# Of the caller's environment: the rest may hold settings of another Prefect, database or Google project.
+_PASSED_ON = ("HOME", "LANG", "TERM", "TMPDIR", "USER")
 
 
 class RunError(Exception):
-    """Why the run can't go on, in one line for the user."""
+    """Why the run can't begin or go on, in one line."""
 
 
-class Interrupted(Exception):
-    """The user, or whoever started us, wants the run to end."""
+class Interrupted(BaseException):
+    """The run is to end, as somebody wishes it."""
 
 
-def options() -> argparse.Namespace:
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="./dev run", description="Runs real Prefect under prefect-supervisor against a local stand-in for Google."
+        prog="./dev run",
+        description="Runs real Prefect under prefect-supervisor against a stand-in for Google, until Ctrl-C.",
     )
-    parser.add_argument("--token-life", default="60s", help="how long a token lives, 10s to 1h (default: %(default)s)")
-    parser.add_argument("--rotation", choices=("restart", "in-place"), default="restart", help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=4200, help="Prefect's port (default: %(default)s)")
-    parser.add_argument("--health-port", type=int, default=8081, help="of the probes (default: %(default)s)")
-    parser.add_argument("--rotations", type=int, metavar="N", help="end after N rotations (default: on Ctrl-C)")
-    parser.add_argument("--verbose", action="store_true", help="show Prefect's output too, not only in the file")
+    parser.add_argument(
+        "--token-life", type=_life, default="60s", metavar="DURATION", help="10s to 1h (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rotation",
+        choices=("restart", "in-place"),
+        default="restart",
+        help="how a fresh token reaches Prefect; restart leaves at least 30 s between two (default: %(default)s)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address Prefect listens on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=4200, help="port of the UI and the API (default: %(default)s)")
+    parser.add_argument("--health-port", type=_port, help="of the supervisor's probes (default: a free one)")
+    parser.add_argument("--rotations", type=int, metavar="N", help="end after N rotations")
+    parser.add_argument("--for", type=_seconds, metavar="DURATION", dest="limit", help="end after that time")
+    parser.add_argument("--verbose", action="store_true", help="print what Prefect and the supervisor write, too")
     return parser.parse_args()
 
 
-def check_port(port: int, option: str) -> None:
-    with socket.socket() as probe:
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _life(text: str) -> str:
+    try:
+        check_life(parse_duration(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def check_port(host: str, port: int, option: str) -> int:
+    """The port, or a free one for 0. RunError when it can't be had."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As Prefect does: connections of an earlier run that wait for their end are no hindrance.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))
-        except (OSError, OverflowError) as error:
-            raise RunError(f"port {port} can't be used: {error} ({option} takes another)") from None
+            probe.bind((host, port))
+        except OSError as error:
+            raise RunError(f"can't listen on {host}:{port}: {error.strerror}; {option} takes another") from None
+        return int(probe.getsockname()[1])
 
 
-def end_by_signal(*_: object) -> None:
-    raise Interrupted
+def address(options: argparse.Namespace) -> str:
+    """Prefect's, for a browser on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
+    return f"http://[{host}]:{options.port}" if ":" in host else f"http://{host}:{options.port}"
 
 
-class Run:
-    """The supervisor, started, watched and ended."""
+class Rotations:
+    """Makes one line of all that the supervisor's log says about a rotation."""
 
-    def __init__(self, world: World, arguments: argparse.Namespace, home: Path, output: TextIO) -> None:
-        self._arguments = arguments
+    def __init__(self) -> None:
+        self.count = 0
+        self._ready = False
+        self._pid = 0
+        self._token = "?"
+        self._drained = 0.0
+
+    def line(self, event: dict[str, Any]) -> str | None:
+        """What to print for an event of the log, if anything."""
+        match event["message"]:
+            case "token: fresh one in hand":
+                self._token = f"token {event['hash']}, good for {event['expires_in']} s,"
+            case "child: started":
+                self._pid = event["pid"]
+            case "rotation: child drained":
+                self._drained = event["took_ms"] / 1000
+            case "child: ready" if not self._ready:
+                self._ready = True
+            case "child: ready":
+                self.count += 1
+                return (
+                    f"rotation {self.count}: {self._token} in a new Prefect, pid {self._pid}:"
+                    f" drained in {self._drained:.1f} s, ready {event['after_ms'] / 1000:.1f} s after its start"
+                )
+            case "rotation: fresh token handed over in place":
+                self.count += 1
+                return f"rotation {self.count}: {self._token} in place; Prefect runs on, pid {self._pid}"
+            case message if event["severity"] in ("WARNING", "ERROR"):
+                rest = {name: value for name, value in event.items() if name not in ("severity", "message", "time")}
+                return " ".join([f"{event['severity']} {message}", *(f"{name}={rest[name]}" for name in rest)])
+        return None
+
+
+class Supervisor:
+    """The real binary with Prefect under it. Whatever they write goes to `output`, and rotations to the user."""
+
+    def __init__(self, world: World, options: argparse.Namespace, home: str, output: TextIO) -> None:
+        self.rotations = Rotations()
+        self._verbose = options.verbose
         self._output = output
-        self.rotations = 0
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | world.environment()
+        environment |= {
+            "PATH": os.pathsep.join([str(_PREFECT.parent), os.environ.get("PATH", os.defpath)]),
+            "PORT": str(options.port),
+            "PREFECT_HOME": home,
+            "PREFECT_LOGGING_COLORS": "false",
+            # Where the UI's pages look for the API; port 4200 by default, whatever the server's is.
+            "PREFECT_SERVER_UI_API_URL": f"{address(options)}/api",
+        }
+        command = [str(_SUPERVISOR), "--rotation", options.rotation, "--log-format", "json"]
+        command += ["--health-address", f"127.0.0.1:{options.health_port}"]
+        command += ["--", "prefect", "server", "start", "--host", options.host, "--port", str(options.port)]
         self._process = subprocess.Popen(
-            [str(PROGRAM), "--log-format", "json"],
-            env={
-                **os.environ,
-                **world.environment(),
-                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-                "PORT": str(arguments.port),
-                "SUPERVISOR_ROTATION": arguments.rotation,
-                "SUPERVISOR_HEALTH_ADDRESS": f"127.0.0.1:{arguments.health_port}",
-                "PREFECT_HOME": str(home),
-                "PREFECT_UI_API_URL": f"http://127.0.0.1:{arguments.port}/api",
-            },
+            # Even if this program is killed, the supervisor ends.
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # Ctrl-C is for us alone; the supervisor then gets its SIGTERM.
+            # Ctrl-C is for this program, which ends the supervisor as Cloud Run does, by SIGTERM.
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            self._output.write(line)
-            self._output.flush()
-            event = self._own_line(line)
-            if event is None:
-                if self._arguments.verbose:
-                    print(line, end="", flush=True)
-            elif event["severity"] in ("WARNING", "ERROR") or event["message"].startswith(SHOWN):
-                self._show(event)
+    def check(self) -> None:
+        """RunError when it has ended."""
+        if self._process.poll() is not None:
+            self._reader.join(_STOP_LIMIT)
+            raise RunError(f"the supervisor ended with code {self._process.returncode}; see {self._output.name}")
 
-    @staticmethod
-    def _own_line(line: str) -> dict[str, Any] | None:
+    def stop(self) -> None:
+        self._process.terminate()
         try:
-            event = json.loads(line)
-        except ValueError:
-            return None
-        return event if isinstance(event, dict) and {"severity", "message", "time"} <= event.keys() else None
-
-    def _show(self, event: dict[str, Any]) -> None:
-        details = " ".join(f"{k}={v}" for k, v in event.items() if k not in ("severity", "message", "time"))
-        print(f"{event['time'][11:19]} {event['message']} {details}".rstrip(), flush=True)
-        handed_over = event["message"] == "rotation: fresh token handed over in place"
-        restarted = event["message"] == "child: ready" and self._arguments.rotation == "restart" and self.ready_once
-        self.rotations += handed_over or restarted
-        self.ready_once = self.ready_once or event["message"] == "child: ready"
-
-    ready_once = False
-
-    def check_alive(self) -> None:
-        if (code := self._process.poll()) is not None:
-            self._reader.join(5)
-            raise RunError(f"the supervisor ended with code {code}; its output is above and in {self._output.name}")
-
-    def stop(self) -> int:
-        if self._process.poll() is None:
-            self._process.terminate()
-        try:
-            code = self._process.wait(STOP_LIMIT)
+            self._process.wait(_STOP_LIMIT)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
-        self._reader.join(5)
-        return code
+            self._process.wait()
+            print(f"the supervisor did not end within {_STOP_LIMIT:g} s and was killed", file=sys.stderr)
+        self._reader.join(_STOP_LIMIT)
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for text in self._process.stdout:
+            self._output.write(text)
+            self._output.flush()
+            if self._verbose:
+                print(f"  {text}", end="", flush=True)
+            event = _event(text)
+            line = self.rotations.line(event) if event else None
+            if line:
+                print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def wait_for_ui(run: Run, url: str) -> None:
-    deadline = time.monotonic() + START_LIMIT
+def _event(text: str) -> dict[str, Any] | None:
+    """A line of the supervisor's log; None if it is Prefect's."""
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and {"severity", "message", "time"} <= event.keys() else None
+
+
+def wait_for_answer(url: str, supervisor: Supervisor) -> None:
+    # What proxy the machine has is no business of an address of its own.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + _START_LIMIT
     while time.monotonic() < deadline:
-        run.check_alive()
+        supervisor.check()
         try:
             with opener.open(url, timeout=5) as answer:
                 if answer.status == 200:
                     return
-        except (urllib.error.URLError, OSError):
-            pass
-        time.sleep(0.25)
-    raise RunError(f"the UI at {url} did not answer within {START_LIMIT:g} s")
+        except OSError:
+            time.sleep(0.2)
+    raise RunError(f"{url} did not answer within {_START_LIMIT:g} s")
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the block; they are of no effect behind it, where all is taken down."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    try:
+        for number in signals:
+            signal.signal(number, _interrupt)
+        yield
+    except Interrupted:
+        print("\nending ...", flush=True)
+    finally:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def run(options: argparse.Namespace) -> None:
+    for program in (_SUPERVISOR, _PREFECT):
+        if not os.access(program, os.X_OK):
+            raise RunError(f"{program} is missing: start this by ./dev run, which makes it")
+    check_port(options.host, options.port, "--port")
+    options.health_port = check_port("127.0.0.1", options.health_port or 0, "--health-port")
+    _OUTPUT.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack, interruptible():
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="local-run-", ignore_cleanup_errors=True))
+        output = stack.enter_context(open(_OUTPUT / f"{options.port}.log", "w"))
+        print("starting the metadata server, and PostgreSQL behind its IAM login ...", flush=True)
+        world = stack.enter_context(World(token_life=options.token_life))
+        print(f"starting Prefect, whose first start makes its tables; its output: {output.name} ...", flush=True)
+        supervisor = Supervisor(world, options, home, output)
+        stack.callback(lambda: print(_result(world, supervisor)))
+        stack.callback(supervisor.stop)
+
+        url = address(options)
+        wait_for_answer(url, supervisor)
+        how = "restarts Prefect with it" if options.rotation == "restart" else "hands it over in place, with no restart"
+        print(
+            f"\n  Prefect's UI   {url}\n  its supervisor http://127.0.0.1:{options.health_port}/status\n\n"
+            f"A token lives for {options.token_life}. Shortly before its end the supervisor gets a new one and {how}.\n"
+            "Ctrl-C ends everything.\n",
+            flush=True,
+        )
+        until = time.monotonic() + options.limit if options.limit else float("inf")
+        wanted = options.rotations or float("inf")
+        while supervisor.rotations.count < wanted and time.monotonic() < until:
+            supervisor.check()
+            time.sleep(0.2)
+
+
+def _result(world: World, supervisor: Supervisor) -> str:
+    logins = world.logins()
+    refused = sum(login.refused for login in logins)
+    return f"ended after {supervisor.rotations.count} rotations and {len(logins)} logins, {refused} of them refused"
 
 
 def main() -> int:
-    arguments = options()
-    parse_duration(arguments.token_life)
-    if not os.access(PROGRAM, os.X_OK):
-        raise RunError(f"{PROGRAM.relative_to(ROOT)} is missing: ./dev build makes it")
-    check_port(arguments.port, "--port")
-    check_port(arguments.health_port, "--health-port")
-    signal.signal(signal.SIGTERM, end_by_signal)
-    signal.signal(signal.SIGHUP, end_by_signal)
-
-    home = Path(tempfile.mkdtemp(prefix="prefect-home-"))
-    log = ROOT / "build" / "run.log"
-    code = 0
+    options = read_options()
     try:
-        with log.open("w") as output, World(token_life=arguments.token_life) as world:
-            print(f"Starting Prefect; its output goes to {log.relative_to(ROOT)}", flush=True)
-            run = Run(world, arguments, home, output)
-            try:
-                url = f"http://127.0.0.1:{arguments.port}"
-                wait_for_ui(run, url)
-                print(f"\n  Prefect's UI:  {url}\n  Status:        http://127.0.0.1:{arguments.health_port}/status\n")
-                way = (
-                    "restarts Prefect with the new one"
-                    if arguments.rotation == "restart"
-                    else "hands the new one over, with no restart"
-                )
-                print(
-                    f"A token lives for {arguments.token_life}. Before it ends, the supervisor {way}.\n"
-                    "Ctrl-C ends everything.\n",
-                    flush=True,
-                )
-                while arguments.rotations is None or run.rotations < arguments.rotations:
-                    run.check_alive()
-                    time.sleep(0.2)
-            except (KeyboardInterrupt, Interrupted):
-                print("\nEnding ...", flush=True)
-            finally:
-                code = run.stop()
-            refused = len(world.refused_logins())
-            print(
-                f"Ended: {run.rotations} rotations, {len(world.logins())} logins, {refused} of them refused; "
-                f"the supervisor's exit code was {code}."
-            )
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+        run(options)
+    except (RunError, WorldError, OSError) as error:
+        print(f"./dev run: error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (RunError, WorldError, ValueError) as failure:
-        print(f"dev run: {failure}", file=sys.stderr)
-        sys.exit(1)
-    except (KeyboardInterrupt, Interrupted):
-        sys.exit(130)
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""The environment that the child really gets: the URL, byte for byte, and what was taken out."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import random
+import stat
+import string
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from children import child
+from supervisor import DATABASE, Supervisor, run
+
+sqlalchemy = pytest.importorskip("sqlalchemy", reason="the virtual environment has no SQLAlchemy")
+
+URL = "PREFECT_API_DATABASE_CONNECTION_URL"
+SERVER_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+SEARCH_PATH = "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH"
+VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+@contextlib.contextmanager
+def metadata_server_with(token: str) -> Iterator[str]:
+    """One that gives out this very token: the world only makes tokens that look like Google's."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"access_token": token, "expires_in": 3599, "token_type": "Bearer"}).encode()
+            self.send_response(200)
+            self.send_header("Metadata-Flavor", "Google")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def what_the_child_gets(*names: str, arguments: tuple[str, ...] = (), **options: object) -> dict[str, bytes | None]:
+    ended = run(*arguments, command=child("says_variables", *names), **options)
+    assert ended.process.returncode == 0, ended.transcript()
+    return values_in(ended.output, names)
+
+
+def values_in(lines: list[str], names: tuple[str, ...]) -> dict[str, bytes | None]:
+    found = dict(line.partition("=")[::2] for line in lines if "=" in line)
+    return {name: bytes.fromhex(found[name]) if name in found else None for name in names}
+
+
+def random_text(numbers: random.Random, longest: int = 63) -> str:
+    """Of what URLs treat specially, of what nobody expects, and of any plane of Unicode."""
+    alphabets = [
+        VISIBLE_ASCII, "@:/?#[]%&=+;, \"'\\$!*()|^`{}<>~", "\t\n\r\x01\x1b\x7f", "%2F%40%", "éßüñ日本語✓😀𝔘\u0301\u200d\ufeff",
+        "".join(chr(numbers.randrange(0x80, 0xD800)) for _ in range(8)),
+        "".join(chr(numbers.randrange(0xE000, 0x110000)) for _ in range(8)), string.ascii_letters,
+    ]  # fmt: skip
+    length = numbers.randint(1, longest)
+    return "".join(numbers.choice(numbers.choice(alphabets)) for _ in range(length))
+
+
+FIXED_TEXTS = [
+    "prefect-sa@my-project.iam", "a:b@c/d?e#f", "%", "%%41", "%zz", "+", " ", "a b", "..", "/", "//", "?x=y", "#", "@", ":", "é",
+    "\u202e", "😀" * 15, "\n", "\x7f", "a&sslmode=disable", "[::1]", "user;drop", "~._-", "\\", "'\"",
+]  # fmt: skip
+HOSTS = ["10.1.2.3", "db.example.com", "localhost", "a-b.c", "::1", "fd00::a:1", "[fe80::1]", "2001:db8::192.0.2.33"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) -> None:
+    numbers = random.Random(seed)
+    token = "".join(numbers.choices(VISIBLE_ASCII, k=numbers.choice([1, 20, 300, 1024, 8192]))) + VISIBLE_ASCII[:8]
+    token = token[-8192:]
+    with metadata_server_with(token) as metadata:
+        for round_number in range(12):
+            user, name = (random_text(numbers) for _ in range(2))
+            if round_number % 2:
+                user, name = numbers.choice(FIXED_TEXTS), numbers.choice(FIXED_TEXTS)
+            host, port = numbers.choice(HOSTS), numbers.randint(1, 65535)
+            environment = {"GCE_METADATA_HOST": metadata, "DB_USER": user, "DB_NAME": name, "DB_IP": host,
+                           "DB_PORT": str(port)}  # fmt: skip
+            text = what_the_child_gets(URL, environment=environment)[URL]
+            assert text is not None and text.isascii()
+            url = sqlalchemy.make_url(text.decode())
+            assert (url.drivername, url.username, url.password, url.host, url.port, url.database) == (
+                "postgresql+asyncpg", user, token, host.strip("[]"), port, name,
+            ), text  # fmt: skip
+            assert not url.query
+
+
+def test_every_fixed_text_is_read_back_as_user_and_as_name(world) -> None:
+    for text in FIXED_TEXTS:
+        got = what_the_child_gets(URL, world=world, environment={"DB_USER": text, "DB_NAME": text[::-1]})[URL]
+        url = sqlalchemy.make_url((got or b"").decode())
+        assert (url.username, url.database, url.password) == (text, text[::-1], world.tokens()[0].text)
+
+
+def test_bytes_that_are_no_utf8_are_kept(world) -> None:
+    user, name = bytes(range(1, 256)), bytes(range(255, 127, -1))
+    environment = {"DB_USER": os.fsdecode(user), "DB_NAME": os.fsdecode(name)}
+    got = what_the_child_gets(URL, world=world, environment=environment)[URL] or b""
+    rest = got.removeprefix(b"postgresql+asyncpg://")
+    assert unquote_to_bytes(rest[: rest.index(b":")]) == user
+    assert unquote_to_bytes(rest[rest.rindex(b"/") + 1 :]) == name
+
+
+@pytest.mark.parametrize("encoded_only", [True, False])
+def test_everything_outside_the_unreserved_characters_is_percent_encoded(world, encoded_only: bool) -> None:
+    kept = string.ascii_letters + string.digits + "._~-"
+    user = kept if not encoded_only else "".join(c for c in VISIBLE_ASCII if c not in kept)
+    got = (what_the_child_gets(URL, world=world, environment={"DB_USER": user})[URL] or b"").decode()
+    expected = user if not encoded_only else "".join(f"%{ord(c):02X}" for c in user)
+    assert got.startswith(f"postgresql+asyncpg://{expected}:")
+
+
+def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(world) -> None:
+    environment = {"DB_USER": "prefect-sa@my-project.iam.gserviceaccount.com"}
+    ended = run(command=child("says_variables", URL), world=world, environment=environment)
+    url = sqlalchemy.make_url((values_in(ended.output, (URL,))[URL] or b"").decode())
+    assert url.username == "prefect-sa@my-project.iam"
+    (warning,) = (line for line in ended.log if line.severity == "WARNING")
+    assert "DB_USER" in warning.message and ".gserviceaccount.com" in warning.message
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca", "verify-full"])
+def test_the_tls_mode_is_asyncpgs_own_parameter(world, mode: str) -> None:
+    got = what_the_child_gets(URL, arguments=("--db-ssl", mode), world=world)[URL] or b""
+    assert dict(sqlalchemy.make_url(got.decode()).query) == {"ssl": mode}
+
+
+def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("")
+    got = what_the_child_gets("PGSSLROOTCERT", arguments=("--db-ssl-root-cert", str(certificate)), world=world)
+    assert got == {"PGSSLROOTCERT": str(certificate).encode()}
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [("prefect", "prefect,public"), ("my_schema_2", "my_schema_2,public"), ("Mixed", '"Mixed",public'),
+     ("with space", '"with space",public'), ('a"b', '"a""b",public')],
+)  # fmt: skip
+def test_the_schema_becomes_prefects_search_path(world, schema: str, path: str) -> None:
+    got = what_the_child_gets(SEARCH_PATH, URL, arguments=("--db-schema", schema), world=world)
+    assert got[SEARCH_PATH] == path.encode()
+    assert b"options" not in (got[URL] or b"")
+
+
+@pytest.mark.parametrize("rotation", ["restart", "in-place"])
+def test_what_would_win_over_the_token_is_taken_out_with_a_warning(world, rotation: str) -> None:
+    theirs = {SERVER_URL: "postgresql://u:hunter2@h/d", "PGPASSWORD": "hunter2"}
+    ended = run("--rotation", rotation, command=child("says_variables", *theirs), world=world, environment=theirs)
+    assert ended.output == [f"{name} is not set" for name in theirs]
+    warnings = [line.message for line in ended.log if line.severity == "WARNING"]
+    for name in theirs:
+        assert sum(name in warning for warning in warnings) == 1
+    assert not any("hunter2" in line for line in ended.lines + ended.errors)
+
+
+def test_nothing_is_warned_of_when_nothing_was_set(world) -> None:
+    ended = run(command=child("says_variables", SERVER_URL, "PGPASSWORD"), world=world)
+    assert ended.output == [f"{SERVER_URL} is not set", "PGPASSWORD is not set"]
+    assert not [line for line in ended.log if line.severity == "WARNING"]
+
+
+def test_prefects_defaults_are_mended_and_the_users_own_stay(world) -> None:
+    names = ("PREFECT_SERVER_API_KEEPALIVE_TIMEOUT", "PREFECT_SERVER_ANALYTICS_ENABLED")
+    assert what_the_child_gets(*names, world=world) == dict(zip(names, [b"620", b"false"], strict=True))
+    theirs = dict(zip(names, ["7", "true"], strict=True))
+    assert what_the_child_gets(*names, world=world, environment=theirs) == dict(zip(names, [b"7", b"true"], strict=True))
+
+
+def test_the_rest_of_the_environment_is_passed_on(world) -> None:
+    ours = Supervisor(command=["true"], world=world, environment={"ODD": "a=b\n✓", "EMPTY": ""})
+    ended = run(command=child("says_variables", *ours.environment()), world=world,
+                environment={"ODD": "a=b\n✓", "EMPTY": ""})  # fmt: skip
+    got = values_in(ended.output, tuple(ours.environment()))
+    for name, value in ours.environment().items():
+        if name not in ("SUPERVISOR_TEST_MARK", "PORT"):
+            assert got[name] == value.encode(), name
+
+
+def test_in_place_the_token_is_in_a_private_file_and_in_no_environment(world) -> None:
+    with Supervisor("--rotation", "in-place", command=["sleep", "600"], world=world) as supervisor:
+        supervisor.wait_for_log("child: started")
+        (token,) = world.tokens()
+        (sleeper,) = (found for found in supervisor.processes() if found.pid != supervisor.pid)
+        environment = sleeper.environment
+        url = sqlalchemy.make_url(environment[URL])
+        assert (url.username, url.password, url.host) == (DATABASE["DB_USER"], None, DATABASE["DB_IP"])
+        file = Path(environment["PGPASSFILE"])
+        assert file.read_text().rstrip("\n") == f"*:*:*:*:{token.text}"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+        for found in supervisor.processes():
+            everything = (found.directory / "environ").read_bytes() + (found.directory / "cmdline").read_bytes()
+            assert token.text.encode() not in everything
+        assert supervisor.stop() == 143
+        assert not file.parent.exists()
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$", "no such command"])
+def test_in_place_the_file_is_gone_whatever_the_child_ended_with(world, end: str) -> None:
+    command = ["sh", "-c", f"echo $PGPASSFILE; {end}"] if end != "no such command" else ["no-such-command"]
+    before = set(Path("/dev/shm").glob("prefect-supervisor-*"))
+    ended = run("--rotation", "in-place", command=command, world=world)
+    assert ended.process.returncode in (3, 137, 127)
+    if ended.output:
+        assert not Path(ended.output[0]).parent.exists()
+    else:
+        # Other tests may have theirs there at the same time.
+        ours = [file for file in set(Path("/dev/shm").glob("prefect-supervisor-*")) - before if world.tokens()[0].text in
+                "".join(entry.read_text() for entry in file.iterdir())]  # fmt: skip
+        assert not ours

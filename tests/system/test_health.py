@@ -1,0 +1,413 @@
+"""The health port: what each path says in which state, and that no client can get in the way of another."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from children import child
+from supervisor import Supervisor, listening, run, wait_until
+
+PATHS = ("/livez", "/startupz", "/readyz", "/status")
+
+
+def answers(supervisor: Supervisor) -> dict[str, int]:
+    return {path: supervisor.health(path).status for path in PATHS}
+
+
+def verdicts(live: bool, started: bool, ready: bool) -> dict[str, int]:
+    said = {"/livez": live, "/startupz": started, "/readyz": ready, "/status": True}
+    return {path: 200 if good else 503 for path, good in said.items()}
+
+
+@pytest.fixture
+def idle() -> Iterator[Supervisor]:
+    with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
+        supervisor.wait_for_log("child: started")
+        yield supervisor
+
+
+class Client:
+    """A connection to the health port that sends and reads raw bytes."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", supervisor.health_port), timeout=20)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def read_to_end(self) -> bytes:
+        """Until the other side closes, or resets."""
+        data = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := self.socket.recv(65536):
+                data += more
+        return data
+
+
+def status_of(answer: bytes) -> int:
+    version, _, rest = answer.partition(b" ")
+    assert version == b"HTTP/1.1", answer
+    return int(rest[:3])
+
+
+# States
+
+
+def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) -> None:
+    world.script({"answer": "token", "delay": 2})
+    command = child("serves_health", tmp_path, 1)
+    with Supervisor(command=command, world=world) as supervisor:
+        supervisor.wait_for_health("/livez", 503)
+        assert answers(supervisor) == verdicts(live=False, started=False, ready=False)
+        assert "token" in supervisor.health("/livez").body
+        status = supervisor.status()
+        assert (status["child"], status["token"], status["restarts"]) == (None, None, 0)
+
+        supervisor.wait_for_output("up")
+        assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
+        assert supervisor.health("/readyz").body.strip() and supervisor.health("/startupz").body.strip()
+
+        (tmp_path / "open").touch()
+        time.sleep(1.5)
+        assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
+
+        (tmp_path / "good").touch()
+        supervisor.wait_for_health("/readyz", timeout=10)
+        assert answers(supervisor) == verdicts(live=True, started=True, ready=True)
+        assert supervisor.wait_for_log("child: ready").fields["after_ms"] >= 1500
+
+        status = supervisor.status()
+        (token,) = world.tokens()
+        assert status["state"] == "ready"
+        assert status["child"]["pid"] == supervisor.child_pid and 1 < status["child"]["uptime_seconds"] < 60
+        assert status["token"]["hash"] == token.hash
+        assert 3500 < status["token"]["expires_in_seconds"] <= 3600
+        assert 0 < status["next_refresh_in_seconds"] < 3600
+        assert status["restarts"] == 0 and status["last_error"] is None and status["version"]
+        assert token.text not in supervisor.health("/status").body
+
+        supervisor.signal(signal.SIGTERM)
+        supervisor.wait_for_output("draining")
+        assert answers(supervisor) == verdicts(live=True, started=True, ready=False)
+        assert "stop" in supervisor.health("/readyz").body and supervisor.status()["state"] == "stopping"
+        assert supervisor.wait() == 0
+
+
+def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, tmp_path: Path) -> None:
+    (tmp_path / "open").touch()
+    (tmp_path / "good").touch()
+    with Supervisor(command=child("serves_health", tmp_path), world=world) as supervisor:
+        supervisor.wait_for_health("/readyz")
+        os.kill(supervisor.child_pid, signal.SIGSTOP)
+        supervisor.wait_for_health("/readyz", 503, timeout=40)
+        assert answers(supervisor) == verdicts(live=True, started=True, ready=False)
+        assert "answer" in supervisor.health("/readyz").body
+        os.kill(supervisor.child_pid, signal.SIGCONT)
+        supervisor.wait_for_health("/readyz", timeout=20)
+        assert supervisor.messages().count("child: started") == 1
+
+
+def test_an_expired_token_makes_it_unready_but_not_dead(world, tmp_path: Path) -> None:
+    (tmp_path / "open").touch()
+    (tmp_path / "good").touch()
+    world.settings(life="10s")
+    world.script({"answer": "token"}, {"status": 503, "body": "out of order", "times": 1000})
+    with Supervisor("--rotation", "in-place", command=child("serves_health", tmp_path), world=world) as supervisor:
+        supervisor.wait_for_health("/readyz")
+        unready = supervisor.wait_for_health("/readyz", 503, timeout=25)
+        assert "expired" in unready.body and "503" in unready.body
+        assert answers(supervisor) == verdicts(live=True, started=True, ready=False)
+        status = supervisor.status()
+        assert status["state"] == "expired" and "503" in status["last_error"]
+        assert status["token"]["expires_in_seconds"] <= 0
+        supervisor.wait_for_log(lambda line: line.severity == "ERROR" and "expired" in line.message)
+        world.settings(life="1h")
+        world.clear()
+        supervisor.wait_for_health("/readyz", timeout=40)
+        assert supervisor.status()["last_error"] is None
+        assert supervisor.messages().count("child: started") == 1
+
+
+def test_without_a_token_a_running_child_is_ready(idle: Supervisor) -> None:
+    assert answers(idle) == verdicts(live=True, started=True, ready=True)
+    assert idle.status()["token"] is None and idle.status()["next_refresh_in_seconds"] is None
+
+
+def test_the_readiness_question_can_be_turned_off(world) -> None:
+    with Supervisor(command=["sleep", "600"], world=world, ready_url="off") as supervisor:
+        supervisor.wait_for_log("child: started")
+        assert answers(supervisor) == verdicts(live=True, started=True, ready=True)
+
+
+def test_another_readiness_question_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "good").touch()
+    with Supervisor("--no-token", command=child("serves_health", tmp_path)) as plain:
+        url = f"http://127.0.0.1:{plain.port}/base/health"
+    with Supervisor("--no-token", command=child("serves_health", tmp_path), ready_url=url,
+                    environment={"PORT": url.split(":")[2].split("/")[0]}) as supervisor:  # fmt: skip
+        supervisor.wait_for_output("up")
+        assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
+        (tmp_path / "open").touch()
+        supervisor.wait_for_health("/readyz")
+
+
+def test_prefects_base_path_is_part_of_the_readiness_question(world, tmp_path: Path) -> None:
+    for name in ("open", "good"):
+        (tmp_path / name).touch()
+    with Supervisor(command=child("serves_health", tmp_path), world=world,
+                    environment={"PREFECT_SERVER_API_BASE_PATH": "/base"}) as supervisor:  # fmt: skip
+        supervisor.wait_for_health("/readyz")
+
+
+def test_the_child_is_asked_twice_a_second_until_it_answers(world, tmp_path: Path) -> None:
+    with Supervisor(command=child("serves_health", tmp_path), world=world) as supervisor:
+        supervisor.wait_for_output("up")
+        time.sleep(2)
+        (tmp_path / "good").touch()
+        (tmp_path / "open").touch()
+        before = time.monotonic()
+        supervisor.wait_for_health("/readyz")
+        # 0.5 s and the child's own 0.05 s; the rest is for a busy machine.
+        assert time.monotonic() - before < 3
+
+
+# Its own address
+
+
+def test_off_opens_no_port(world) -> None:
+    with Supervisor(command=["sleep", "600"], world=world, health=False) as supervisor:
+        supervisor.wait_for_log("child: started")
+        with pytest.raises(ConnectionRefusedError):
+            supervisor.health("/livez")
+        # Nor any other: of all its sockets none listens.
+        own = {os.readlink(entry) for entry in Path("/proc", str(supervisor.pid), "fd").iterdir()}
+        listening_sockets = {
+            f"socket:[{line.split()[9]}]"
+            for table in ("tcp", "tcp6")
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]
+            if line.split()[3] == "0A"
+        }
+        assert not own & listening_sockets
+
+
+@pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
+def test_a_port_that_is_taken_is_one_line_and_1(world, token: bool) -> None:
+    with listening() as taken:
+        port = taken.getsockname()[1]
+        arguments = [] if token else ["--no-token"]
+        ended = run(*arguments, "--health-address", f"127.0.0.1:{port}", command=["true"], world=world, health=None)
+        assert ended.process.returncode == 1
+        (line,) = (line for line in ended.log if line.severity == "ERROR")
+        assert f"127.0.0.1:{port}" in line.message and "in use" in line.message
+        assert "--health-address" in line.message
+        assert "child: started" not in ended.messages()
+        assert world.log() == []
+
+
+def test_an_address_that_is_not_ours_is_one_line_and_1() -> None:
+    # TEST-NET-1 is nobody's (RFC 5737).
+    ended = run("--no-token", "--health-address", "192.0.2.1:8081", command=["true"], health=None)
+    assert ended.process.returncode == 1
+    (line,) = (line for line in ended.log if line.severity == "ERROR")
+    assert "192.0.2.1:8081" in line.message
+
+
+def test_an_ipv6_address_is_taken() -> None:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        pass
+    with Supervisor("--no-token", command=["sleep", "600"]) as plain:
+        port = plain.health_port
+    with Supervisor("--no-token", "--health-address", f"[::1]:{port}", command=["sleep", "600"]) as supervisor:
+        supervisor.wait_for_log("child: started")
+        with contextlib.closing(http.client.HTTPConnection("::1", port, timeout=10)) as connection:
+            connection.request("GET", "/livez")
+            assert connection.getresponse().status == 200
+
+
+# Requests
+
+
+def test_head_says_the_same_without_a_body(idle: Supervisor) -> None:
+    for path in (*PATHS, "/nothing"):
+        get, head = idle.health(path), idle.health(path, "HEAD")
+        assert (head.status, head.body) == (get.status, "")
+        assert head.headers["content-type"] == get.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
+
+
+def test_the_answers_are_never_cached_and_have_a_type(idle: Supervisor) -> None:
+    for path in PATHS:
+        headers = idle.health(path).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["content-type"].startswith("application/json" if path == "/status" else "text/plain")
+
+
+@pytest.mark.parametrize("path", ["/", "/livez/", "/nothing", "/livezz", "/%6civez", "//livez", "/../livez", "/status.json"])
+def test_an_unknown_path_is_404(idle: Supervisor, path: str) -> None:
+    assert idle.health(path).status == 404
+
+
+def test_a_query_does_not_matter(idle: Supervisor) -> None:
+    assert idle.health("/livez?verbose=1&x=/").status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_other_methods_are_405_and_say_which_are_allowed(idle: Supervisor, method: str) -> None:
+    answer = idle.health("/livez", method)
+    assert answer.status == 405
+    assert {word.strip() for word in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40, 400),
+        (b"GET /livez\r\n\r\n", 400),
+        (b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nno colon here\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 413),
+        (b"GET /livez HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
+        (b"GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 413),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\n" + b"X-Long: " + b"y" * 100_000 + b"\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\n" + b"X-Short: y\r\n" * 2_000 + b"\r\n", 431),
+    ],
+    ids=["words", "TLS", "HTTP/0.9", "no slash", "no colon", "bad length", "body", "huge body", "chunks", "long path",
+         "long header", "many headers"],
+)  # fmt: skip
+def test_a_bad_request_is_answered_and_closed(idle: Supervisor, request_bytes: bytes, status: int) -> None:
+    with Client(idle) as client:
+        client.send(request_bytes)
+        assert status_of(client.read_to_end()) == status
+    assert idle.health("/livez").status == 200
+
+
+def test_a_connection_is_kept_for_the_next_request(idle: Supervisor) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", idle.health_port, timeout=10)) as connection:
+        connection.connect()
+        own = connection.sock
+        for path in PATHS * 3:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200 and connection.sock is own
+
+
+def test_http_1_0_and_close_are_closed_after_the_answer(idle: Supervisor) -> None:
+    for request in (b"GET /livez HTTP/1.0\r\n\r\n", b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+        with Client(idle) as client:
+            client.send(request)
+            assert status_of(client.read_to_end()) == 200
+
+
+def test_requests_sent_at_once_are_answered_in_turn(idle: Supervisor) -> None:
+    with Client(idle) as client:
+        client.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 4 + b"GET /nothing HTTP/1.1\r\nConnection: close\r\n\r\n")
+        answer = client.read_to_end()
+        assert answer.count(b"HTTP/1.1 200 OK") == 4 and answer.count(b"HTTP/1.1 404") == 1
+
+
+# Clients that cost something
+
+
+def test_a_slow_client_gets_408_and_delays_nobody(idle: Supervisor) -> None:
+    started = time.monotonic()
+    with Client(idle) as slow:
+        slow.send(b"GET /livez HT")
+        for byte in (b"T", b"P"):
+            time.sleep(1)
+            slow.send(byte)
+            before = time.monotonic()
+            assert idle.health("/livez").status == 200
+            assert time.monotonic() - before < 1
+        assert status_of(slow.read_to_end()) == 408
+    assert 4 < time.monotonic() - started < 10
+
+
+def test_a_silent_client_is_closed_after_5_s(idle: Supervisor) -> None:
+    started = time.monotonic()
+    with Client(idle) as silent:
+        assert idle.health("/livez").status == 200
+        assert silent.read_to_end() == b""
+    assert 4 < time.monotonic() - started < 10
+
+
+def test_a_client_that_never_reads_is_closed(idle: Supervisor) -> None:
+    """Its own window is closed after a few hundred answers, and the supervisor's write would wait for ever."""
+    with Client(idle) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        client.socket.settimeout(0.5)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(100_000):
+                client.send(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        assert idle.health("/livez").status == 200
+        wait_until(lambda: sockets(idle) <= 3, "the connection to be closed")
+
+
+def sockets(supervisor: Supervisor) -> int:
+    """Connections and the listening socket."""
+    count = 0
+    for entry in Path("/proc", str(supervisor.pid), "fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += os.readlink(entry).startswith("socket:")
+    return count
+
+
+def test_the_33rd_connection_is_answered_and_no_more_than_32_are_kept(idle: Supervisor) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(idle)) for _ in range(100)]
+        before = time.monotonic()
+        assert idle.health("/livez").status == 200
+        assert time.monotonic() - before < 3
+        assert sockets(idle) <= 33
+        for client in clients[:50]:
+            assert client.read_to_end() == b""
+    wait_until(lambda: sockets(idle) <= 2, "the connections to be closed")
+
+
+def test_many_clients_one_after_the_other_leave_nothing(idle: Supervisor) -> None:
+    assert idle.health("/livez").status == 200
+    wait_until(lambda: sockets(idle) <= 1, "the first connection to be closed")
+    for number in range(300):
+        if number % 3:
+            assert idle.health(PATHS[number % 4]).status == 200
+        else:
+            with Client(idle) as client:
+                client.send(b"GET /li")
+    wait_until(lambda: sockets(idle) <= 1, "the connections to be closed")
+
+
+def test_probes_are_answered_while_the_metadata_server_hangs(world) -> None:
+    world.script({"answer": "hang", "times": 100})
+    with Supervisor("--start-deadline", "10m", command=["true"], world=world) as supervisor:
+        supervisor.wait_for_health("/livez", 503)
+        for _ in range(20):
+            before = time.monotonic()
+            assert supervisor.health("/readyz").status == 503
+            assert time.monotonic() - before < 2
+        assert len(world.token_requests()) <= 2
+
+
+def test_probes_do_not_hurry_the_metadata_server(world) -> None:
+    with Supervisor(command=["sleep", "600"], world=world) as supervisor:
+        supervisor.wait_for_log("child: started")
+        for _ in range(200):
+            assert supervisor.health("/livez").status == 200
+        assert len(world.token_requests()) == 1
