@@ -15,11 +15,12 @@ cd "$deps/curl-download"
 trap 'rm -rf "$deps/curl-download"' EXIT
 
 revision=$(apt-cache showsrc --only-source curl 2>/dev/null | sed -nE "s/^Version: (${version//./\\.}-.*)/\1/p" | tail -n1)
-if [[ -z $revision ]] ||
-   ! apt-get -qq source --download-only --tar-only "curl=$revision" </dev/null >apt.log 2>&1; then
+if [[ -z $revision ]]; then
     echo "fetch-curl: apt has no source of curl $version; CMake will download it from upstream"
     exit 0
 fi
+apt-get -qq source --download-only --tar-only "curl=$revision" </dev/null ||
+    { echo "fetch-curl: apt can't download the source of curl $revision; apt-get update may help" >&2; exit 1; }
 echo "$sha256  curl_$version.orig.tar.gz" | sha256sum --check --quiet ||
     { echo "fetch-curl: the curl $version that apt gave does not have the pinned SHA-256" >&2; exit 1; }
 tar xf "curl_$version.orig.tar.gz"

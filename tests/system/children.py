@@ -1,6 +1,7 @@
 """Programs for the supervisor to run, which tell on standard output what happens to them.
 
-Each is a function of this file and runs as `python children.py NAME ARGUMENTS...`; `child("NAME", ...)` is that command.
+Each is a function of this file and runs as `python children.py NAME ARGUMENTS...`; `child("NAME", ...)` is
+that command.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def say(text: str) -> None:
 
 
 def drains(seconds: str, code: str, enough: str = "1000") -> None:
-    """Says every stop and counts them; ends with `code` so long after the first, or at the `enough`th at once."""
+    """Says and counts every stop; ends with `code` so long after the first, or at the `enough`th at once."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     say("up")
     count, ends_at = 0, None
@@ -89,6 +90,38 @@ def changes_group() -> None:
     time.sleep(600)
 
 
+def keeps_a_zombie(code: str) -> None:
+    """Leaves a group that goes on to exist: a dead member's parent, which left it, does not reap it."""
+    group = os.getpid()
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setpgid(0, 0)
+        if os.fork() == 0:
+            os.setpgid(0, group)
+            os.write(writer, b".")
+        time.sleep(600)
+    os.read(reader, 1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    say("up")
+    signal.sigwait(STOPS)
+    sys.exit(int(code))
+
+
+def leaves_others_behind() -> None:
+    """Ends at a stop, unlike its child, which is deaf, and one that left for a session of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        say(f"stays in the group: {os.getpid()}")
+        time.sleep(600)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.fork() == 0:
+        os.setsid()
+        say(f"left the group: {os.getpid()}")
+        time.sleep(600)
+    say("up")
+    time.sleep(600)
+
+
 def reports_signals(*numbers: str) -> None:
     """Says every one of these signals that it gets, and so does a child of its own in the same group."""
     wanted = [int(number) for number in numbers]
@@ -100,7 +133,7 @@ def reports_signals(*numbers: str) -> None:
 
 
 def makes_orphans(count: str, orphan: str = "") -> None:
-    """Has so many grandchildren whose parent is gone; each sleeps a moment, says its parent if asked, and ends."""
+    """Has so many grandchildren whose parent is gone; each sleeps or says its new parent, and ends."""
     for number in range(int(count)):
         if os.fork() == 0:
             parent = os.getpid()

@@ -15,8 +15,16 @@ from supervisor import RUN_MARK  # noqa: E402
 from world.client import World  # noqa: E402
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: mostly waits; started first, so that the others run meanwhile")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker that crashed could not end what it had started; the others are over when the controller ends."""
+    """A worker that crashed could not end what it had started. The controller ends when all are over."""
     if hasattr(session.config, "workerinput"):
         return
     controller = session.config.pluginmanager.getplugin("dsession")

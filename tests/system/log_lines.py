@@ -11,7 +11,9 @@ from typing import Any
 SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _TEXT_LINE = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<severity>" + "|".join(SEVERITIES) + r") (?P<rest>.*)"
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<severity>"
+    + "|".join(SEVERITIES)
+    + r") (?P<rest>.*)"
 )
 _FIELD = r' [a-z_]+=(?:"(?:[^"\\]|\\.)*"|[^ "=\\]+)'
 _MESSAGE_AND_FIELDS = re.compile(rf"(?P<message>.*?)(?P<fields>(?:{_FIELD})*)")

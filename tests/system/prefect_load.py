@@ -1,4 +1,4 @@
-"""Light load on a Prefect server, as raw requests that nothing repeats: what fails is written down as failed."""
+"""Light load on a Prefect server, as raw requests that nothing repeats: what fails is noted as failed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Request:
         return self.error is None
 
     def __str__(self) -> str:
-        return f"{self.what} at {self.started:.3f}, {self.finished - self.started:.3f} s: {self.error or self.status}"
+        took = self.finished - self.started
+        return f"{self.what} at {self.started:.3f} for {took:.3f} s: {self.error or self.status}"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def ask(port: int, question: Question, number: int = 0, limit: float = _REQUEST_
 
 
 class PrefectLoad:
-    """Asks for as long as the block lasts: `per_second` mixed requests, and the health page every `health_every`
-    seconds, which finds the moments without an answer; every `burst_every` seconds `burst` requests at once."""
+    """Asks for as long as the block lasts: `per_second` mixed requests; the health page every `health_every`
+    seconds, which finds gaps between answers; `burst` requests at once every `burst_every` seconds."""
 
     def __init__(
         self,
@@ -140,14 +141,14 @@ class PrefectLoad:
         return {
             "requests": len(requests),
             "failed": len(self.failed),
-            "failed_how": dict(Counter((request.error or "")[:60] for request in requests if not request.answered)),
+            "failed_how": dict(Counter(request.error[:60] for request in requests if request.error)),
         }
 
     def _asker(self, questions: tuple[Question, ...], every: float) -> threading.Thread:
         return threading.Thread(target=self._ask_on, args=(itertools.cycle(questions), every), daemon=True)
 
     def _ask_on(self, questions: Iterator[Question], every: float) -> None:
-        # By the clock and not by pauses, so that bursts stay bursts; a round that is missed is not made up for.
+        # By the clock and not by pauses, so that bursts stay bursts; a missed round is not made up for.
         while not self._ended.wait(every - time.time() % every):
             request = ask(self._port, next(questions), next(self._numbers))
             with self._lock:

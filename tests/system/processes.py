@@ -1,4 +1,4 @@
-"""Finds the processes that belong to a test, wherever they were reparented, by a mark in their environment."""
+"""Finds the processes of a test, wherever they were reparented, by a mark in their environment."""
 
 from __future__ import annotations
 
@@ -75,9 +75,11 @@ def marked_pids(mark: str) -> list[int]:
     """Of all living processes whose mark starts with `mark`; zombies have no environment any more."""
     wanted = f"{MARK}={mark}".encode()
     pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return [pid for pid in pids if any(
-        entry.startswith(wanted) for entry in _read(Path("/proc", str(pid), "environ")).split(b"\0")
-    )]
+    return [
+        pid
+        for pid in pids
+        if any(entry.startswith(wanted) for entry in _read(Path("/proc", str(pid), "environ")).split(b"\0"))
+    ]
 
 
 def marked_processes(mark: str) -> list[Process]:

@@ -1,21 +1,21 @@
 """Starts the real binary for a test, reads its log as it comes, and leaves nothing of it behind.
 
-with World(postgres=False) as world, Supervisor("--rotation", "restart", command=["sleep", "60"], world=world) as it:
-    it.wait_for_log("child: started")
-    assert it.health("/livez").status == 200
-    assert it.stop() == 128 + signal.SIGTERM
-    assert not it.processes()
+    with World(postgres=False) as world, Supervisor(command=["sleep", "60"], world=world) as supervisor:
+        supervisor.wait_for_log("child: started")
+        assert supervisor.health("/livez").status == 200
+        assert supervisor.stop() == 128 + signal.SIGTERM
+        assert not supervisor.processes()
 
-`command` is what comes after `--` (None: the default, Prefect). `environment` is laid over a small clean one and the
-world's; None as a value takes a variable out. `ready_url` is passed on as the flag. Health is answered on `health_port`
-unless `health=False`, which is `--health-address off`; None leaves the flag out. `port` is a free one for the child,
-given as PORT. Both stay reserved for the test.
+`command` is what comes after `--` (None: the default, Prefect). `environment` is laid over a small clean
+one and the world's; None as a value takes a variable out. `ready_url` is passed on as the flag. Health is
+answered on `health_port` unless `health=False`, which is `--health-address off`; None leaves the flag out.
+`port` is a free one for the child, given as PORT. Both stay reserved for the test.
 
-`pid1=True` makes it PID 1 of its own PID namespace; `pid` is then its number outside, where signals come from.
-`terminal=True` gives it a controlling terminal of its own: `type_keys()` writes to it. `through` is a command that
-starts it, such as `env --ignore-signal=PIPE`.
+`pid1=True` makes it PID 1 of its own PID namespace; `pid` is then its number outside, where signals come
+from. `terminal=True` gives it a controlling terminal of its own, which `type_keys()` writes to. `through`
+is a command that starts it, such as `env --ignore-signal=PIPE`.
 
-Lines of the child on the same standard output are in `output`, the supervisor's own in `log`, both in `lines`.
+Lines of the child on the same standard output are in `output`, the supervisor's in `log`, all in `lines`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from typing import IO, Any, TypeVar
 import pytest
 
 from log_lines import LogLine, parse_log_line
-from processes import MARK, Process, children_of, kill_marked, marked_pids, marked_processes
+from processes import MARK, Process, children_of, find_process, kill_marked, marked_pids, marked_processes
 from world.client import World
 
 Found = TypeVar("Found")
@@ -84,7 +84,9 @@ class HealthAnswer:
     """Their names in lower case."""
 
 
-def wait_until(condition: Callable[[], Found], what: str, timeout: float = LIMIT, pause: float = 0.02) -> Found:
+def wait_until(
+    condition: Callable[[], Found], what: str, timeout: float = LIMIT, pause: float = 0.02
+) -> Found:
     """Returns the condition's first true value; fails naming `what` when there is none in time."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -189,8 +191,8 @@ class Supervisor:
 
     def environment(self) -> dict[str, str]:
         values: dict[str, str | None] = {
-            # The interpreter's directory first: `prefect` and `python` are the virtual environment's.
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            # The interpreter's folder first: `prefect` and `python` are the virtual environment's.
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": os.environ.get("HOME", "/"),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
@@ -287,8 +289,9 @@ class Supervisor:
         def executed() -> int | None:
             if process.poll() is not None:
                 raise ProcessLookupError(f"it ended with {process.returncode} at once:\n{self.transcript()}")
-            candidates = children_of(process.pid) if self._pid1 else marked_processes(self.mark)
-            return next((found.pid for found in candidates if found.name == BINARY.name[:15]), None)
+            # What starts it either becomes it or is its parent.
+            candidates = [find_process(process.pid), *children_of(process.pid)]
+            return next((found.pid for found in candidates if found and found.name == BINARY.name[:15]), None)
 
         return wait_until(executed, "the supervisor's exec")
 
@@ -325,9 +328,14 @@ class Supervisor:
 
     def processes(self) -> list[Process]:
         """All that live of its tree: itself and every descendant, wherever it was reparented."""
-        found = marked_processes(self.mark)
-        launcher = self.process.pid if self.process and (self._pid1 or self._through) else None
-        return [process for process in found if process.pid != launcher or process.name == BINARY.name[:15]]
+        found = {process.pid: process for process in marked_processes(self.mark)}
+        if self.process and self.alive:
+            # Only root may read the environment of a process that gives no core file, as the supervisor is.
+            own = find_process(self.pid)
+            found |= {own.pid: own} if own and own.state != "Z" else {}
+            if self.process.pid != self.pid:
+                found.pop(self.process.pid, None)
+        return list(found.values())
 
     def signal_tree(self, number: int) -> None:
         """SIGSTOP to all of its processes is what a frozen instance is like."""
@@ -388,9 +396,15 @@ class Supervisor:
         fits = text if callable(text) else lambda line: text in line.raw
         return self._wait_for(lambda: [line for line in self._log if fits(line)], count, str(text), timeout)
 
-    def wait_for_output(self, text: str, count: int = 1, timeout: float = LIMIT) -> str:
-        """The `count`th line of the child on standard output that has `text` in it."""
-        return self._wait_for(lambda: [line for line in self._output if text in line], count, text, timeout)
+    def wait_for_output(
+        self, text: str, count: int = 1, timeout: float = LIMIT, *, whole: bool = False
+    ) -> str:
+        """The `count`th line of the child on standard output that has `text` in it, or is `text`."""
+
+        def find() -> list[str]:
+            return [line for line in self._output if (line == text if whole else text in line)]
+
+        return self._wait_for(find, count, text, timeout)
 
     def _wait_for(self, find: Callable[[], list[Found]], count: int, what: str, timeout: float) -> Found:
         deadline = time.monotonic() + timeout

@@ -53,7 +53,9 @@ def metadata_server_with(token: str) -> Iterator[str]:
             thread.join()
 
 
-def what_the_child_gets(*names: str, arguments: tuple[str, ...] = (), **options: object) -> dict[str, bytes | None]:
+def what_the_child_gets(
+    *names: str, arguments: tuple[str, ...] = (), **options: object
+) -> dict[str, bytes | None]:
     ended = run(*arguments, command=child("says_variables", *names), **options)
     assert ended.process.returncode == 0, ended.transcript()
     return values_in(ended.output, names)
@@ -67,25 +69,66 @@ def values_in(lines: list[str], names: tuple[str, ...]) -> dict[str, bytes | Non
 def random_text(numbers: random.Random, longest: int = 63) -> str:
     """Of what URLs treat specially, of what nobody expects, and of any plane of Unicode."""
     alphabets = [
-        VISIBLE_ASCII, "@:/?#[]%&=+;, \"'\\$!*()|^`{}<>~", "\t\n\r\x01\x1b\x7f", "%2F%40%", "éßüñ日本語✓😀𝔘\u0301\u200d\ufeff",
+        VISIBLE_ASCII,
+        "@:/?#[]%&=+;, \"'\\$!*()|^`{}<>~",
+        "\t\n\r\x01\x1b\x7f",
+        "%2F%40%",
+        "éßüñ日本語✓😀𝔘\u0301\u200d\ufeff",
         "".join(chr(numbers.randrange(0x80, 0xD800)) for _ in range(8)),
-        "".join(chr(numbers.randrange(0xE000, 0x110000)) for _ in range(8)), string.ascii_letters,
-    ]  # fmt: skip
+        "".join(chr(numbers.randrange(0xE000, 0x110000)) for _ in range(8)),
+        string.ascii_letters,
+    ]
     length = numbers.randint(1, longest)
     return "".join(numbers.choice(numbers.choice(alphabets)) for _ in range(length))
 
 
 FIXED_TEXTS = [
-    "prefect-sa@my-project.iam", "a:b@c/d?e#f", "%", "%%41", "%zz", "+", " ", "a b", "..", "/", "//", "?x=y", "#", "@", ":", "é",
-    "\u202e", "😀" * 15, "\n", "\x7f", "a&sslmode=disable", "[::1]", "user;drop", "~._-", "\\", "'\"",
-]  # fmt: skip
-HOSTS = ["10.1.2.3", "db.example.com", "localhost", "a-b.c", "::1", "fd00::a:1", "[fe80::1]", "2001:db8::192.0.2.33"]
+    "prefect-sa@my-project.iam",
+    "a:b@c/d?e#f",
+    "%",
+    "%%41",
+    "%zz",
+    "+",
+    " ",
+    "a b",
+    "..",
+    "/",
+    "//",
+    "?x=y",
+    "#",
+    "@",
+    ":",
+    "é",
+    "\u202e",
+    "😀" * 15,
+    "\n",
+    "\x7f",
+    "a&sslmode=disable",
+    "[::1]",
+    "user;drop",
+    "~._-",
+    "\\",
+    "'\"",
+]
+HOSTS = [
+    "10.1.2.3",
+    "db.example.com",
+    "localhost",
+    "a-b.c",
+    "::1",
+    "fd00::a:1",
+    "[fe80::1]",
+    "2001:db8::192.0.2.33",
+]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) -> None:
     numbers = random.Random(seed)
-    token = "".join(numbers.choices(VISIBLE_ASCII, k=numbers.choice([1, 20, 300, 1024, 8192]))) + VISIBLE_ASCII[:8]
+    token = (
+        "".join(numbers.choices(VISIBLE_ASCII, k=numbers.choice([1, 20, 300, 1024, 8192])))
+        + VISIBLE_ASCII[:8]
+    )
     token = token[-8192:]
     with metadata_server_with(token) as metadata:
         for round_number in range(12):
@@ -93,14 +136,24 @@ def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) ->
             if round_number % 2:
                 user, name = numbers.choice(FIXED_TEXTS), numbers.choice(FIXED_TEXTS)
             host, port = numbers.choice(HOSTS), numbers.randint(1, 65535)
-            environment = {"GCE_METADATA_HOST": metadata, "DB_USER": user, "DB_NAME": name, "DB_IP": host,
-                           "DB_PORT": str(port)}  # fmt: skip
+            environment = {
+                "GCE_METADATA_HOST": metadata,
+                "DB_USER": user,
+                "DB_NAME": name,
+                "DB_IP": host,
+                "DB_PORT": str(port),
+            }
             text = what_the_child_gets(URL, environment=environment)[URL]
             assert text is not None and text.isascii()
             url = sqlalchemy.make_url(text.decode())
             assert (url.drivername, url.username, url.password, url.host, url.port, url.database) == (
-                "postgresql+asyncpg", user, token, host.strip("[]"), port, name,
-            ), text  # fmt: skip
+                "postgresql+asyncpg",
+                user,
+                token,
+                host.strip("[]"),
+                port,
+                name,
+            ), text
             assert not url.query
 
 
@@ -147,15 +200,22 @@ def test_the_tls_mode_is_asyncpgs_own_parameter(world, mode: str) -> None:
 def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> None:
     certificate = tmp_path / "ca.pem"
     certificate.write_text("")
-    got = what_the_child_gets("PGSSLROOTCERT", arguments=("--db-ssl-root-cert", str(certificate)), world=world)
+    got = what_the_child_gets(
+        "PGSSLROOTCERT", arguments=("--db-ssl-root-cert", str(certificate)), world=world
+    )
     assert got == {"PGSSLROOTCERT": str(certificate).encode()}
 
 
 @pytest.mark.parametrize(
     ("schema", "path"),
-    [("prefect", "prefect,public"), ("my_schema_2", "my_schema_2,public"), ("Mixed", '"Mixed",public'),
-     ("with space", '"with space",public'), ('a"b', '"a""b",public')],
-)  # fmt: skip
+    [
+        ("prefect", "prefect,public"),
+        ("my_schema_2", "my_schema_2,public"),
+        ("Mixed", '"Mixed",public'),
+        ("with space", '"with space",public'),
+        ('a"b', '"a""b",public'),
+    ],
+)
 def test_the_schema_becomes_prefects_search_path(world, schema: str, path: str) -> None:
     got = what_the_child_gets(SEARCH_PATH, URL, arguments=("--db-schema", schema), world=world)
     assert got[SEARCH_PATH] == path.encode()
@@ -165,7 +225,9 @@ def test_the_schema_becomes_prefects_search_path(world, schema: str, path: str) 
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
 def test_what_would_win_over_the_token_is_taken_out_with_a_warning(world, rotation: str) -> None:
     theirs = {SERVER_URL: "postgresql://u:hunter2@h/d", "PGPASSWORD": "hunter2"}
-    ended = run("--rotation", rotation, command=child("says_variables", *theirs), world=world, environment=theirs)
+    ended = run(
+        "--rotation", rotation, command=child("says_variables", *theirs), world=world, environment=theirs
+    )
     assert ended.output == [f"{name} is not set" for name in theirs]
     warnings = [line.message for line in ended.log if line.severity == "WARNING"]
     for name in theirs:
@@ -183,13 +245,18 @@ def test_prefects_defaults_are_mended_and_the_users_own_stay(world) -> None:
     names = ("PREFECT_SERVER_API_KEEPALIVE_TIMEOUT", "PREFECT_SERVER_ANALYTICS_ENABLED")
     assert what_the_child_gets(*names, world=world) == dict(zip(names, [b"620", b"false"], strict=True))
     theirs = dict(zip(names, ["7", "true"], strict=True))
-    assert what_the_child_gets(*names, world=world, environment=theirs) == dict(zip(names, [b"7", b"true"], strict=True))
+    assert what_the_child_gets(*names, world=world, environment=theirs) == dict(
+        zip(names, [b"7", b"true"], strict=True)
+    )
 
 
 def test_the_rest_of_the_environment_is_passed_on(world) -> None:
     ours = Supervisor(command=["true"], world=world, environment={"ODD": "a=b\n✓", "EMPTY": ""})
-    ended = run(command=child("says_variables", *ours.environment()), world=world,
-                environment={"ODD": "a=b\n✓", "EMPTY": ""})  # fmt: skip
+    ended = run(
+        command=child("says_variables", *ours.environment()),
+        world=world,
+        environment={"ODD": "a=b\n✓", "EMPTY": ""},
+    )
     got = values_in(ended.output, tuple(ours.environment()))
     for name, value in ours.environment().items():
         if name not in ("SUPERVISOR_TEST_MARK", "PORT"):
@@ -210,7 +277,9 @@ def test_in_place_the_token_is_in_a_private_file_and_in_no_environment(world) ->
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         assert [entry.name for entry in file.parent.iterdir()] == [file.name]
         for found in supervisor.processes():
-            everything = (found.directory / "environ").read_bytes() + (found.directory / "cmdline").read_bytes()
+            everything = (found.directory / "environ").read_bytes() + (
+                found.directory / "cmdline"
+            ).read_bytes()
             assert token.text.encode() not in everything
         assert supervisor.stop() == 143
         assert not file.parent.exists()
@@ -226,6 +295,9 @@ def test_in_place_the_file_is_gone_whatever_the_child_ended_with(world, end: str
         assert not Path(ended.output[0]).parent.exists()
     else:
         # Other tests may have theirs there at the same time.
-        ours = [file for file in set(Path("/dev/shm").glob("prefect-supervisor-*")) - before if world.tokens()[0].text in
-                "".join(entry.read_text() for entry in file.iterdir())]  # fmt: skip
+        ours = [
+            file
+            for file in set(Path("/dev/shm").glob("prefect-supervisor-*")) - before
+            if world.tokens()[0].text in "".join(entry.read_text() for entry in file.iterdir())
+        ]
         assert not ours

@@ -13,8 +13,9 @@ from processes import Process
 from supervisor import Supervisor, run
 
 both = pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
-with_and_without_token = pytest.mark.parametrize("token", [["--rotation", "restart"], ["--no-token"]],
-                                                 ids=["token", "no token"])  # fmt: skip
+with_and_without_token = pytest.mark.parametrize(
+    "token", [["--rotation", "restart"], ["--no-token"]], ids=["token", "no token"]
+)
 
 
 def child_of(supervisor: Supervisor) -> Process:
@@ -34,17 +35,22 @@ def test_it_leads_a_process_group_of_its_own(world, token: list[str], pid1: bool
 
 @with_and_without_token
 @pytest.mark.parametrize(
-    "through", [["--ignore-signal=PIPE,CHLD,INT,TERM,HUP,USR1"], ["--block-signal=TERM,USR1,CHLD,ALRM"], []],
+    "through",
+    [["--ignore-signal=PIPE,CHLD,INT,TERM,HUP,USR1"], ["--block-signal=TERM,USR1,CHLD,ALRM"], []],
     ids=["ignored before", "blocked before", "plain"],
-)  # fmt: skip
-def test_its_signal_mask_is_empty_and_every_disposition_the_default(world, token: list[str], through: list[str]) -> None:
+)
+def test_its_signal_mask_is_empty_and_every_disposition_the_default(
+    world, token: list[str], through: list[str]
+) -> None:
     command = ["grep", "-E", "^Sig(Blk|Ign|Pnd)", "/proc/self/status"]
     ended = run(*token, command=command, world=world, through=["env", *through] if through else ())
     assert ended.process.returncode == 0
     masks = dict(line.split(":\t") for line in ended.output)
     assert {name: int(mask, 16) for name, mask in masks.items()} == {
-        "SigBlk": 0, "SigIgn": 0, "SigPnd": 0,
-    }  # fmt: skip
+        "SigBlk": 0,
+        "SigIgn": 0,
+        "SigPnd": 0,
+    }
 
 
 @both
@@ -54,7 +60,7 @@ def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], p
     try:
         with Supervisor(
             *token, command=["sleep", "600"], world=world, pid1=pid1, pass_fds=[writer]
-        ) as supervisor:  # fmt: skip
+        ) as supervisor:
             found = child_of(supervisor)
             descriptors = {entry.name: os.readlink(entry) for entry in (found.directory / "fd").iterdir()}
             assert set(descriptors) == {"0", "1", "2"}
@@ -66,7 +72,9 @@ def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], p
 
 
 def core_limit(process: Process) -> tuple[str, str]:
-    (line,) = (line for line in (process.directory / "limits").read_text().splitlines() if "core file size" in line)
+    (line,) = (
+        line for line in (process.directory / "limits").read_text().splitlines() if "core file size" in line
+    )
     soft, hard = line.split()[4:6]
     return soft, hard
 
@@ -81,7 +89,9 @@ def test_with_a_token_neither_writes_a_core_file(world) -> None:
 
 
 def test_its_oom_score_is_the_one_we_were_started_with() -> None:
-    with Supervisor("--no-token", command=["sleep", "600"], through=["choom", "-n", "321", "--"]) as supervisor:
+    with Supervisor(
+        "--no-token", command=["sleep", "600"], through=["choom", "-n", "321", "--"]
+    ) as supervisor:
         assert (child_of(supervisor).directory / "oom_score_adj").read_text() == "321\n"
 
 
@@ -94,7 +104,9 @@ def test_its_directory_umask_and_priority_are_the_ones_we_were_started_with(tmp_
 
 def test_its_arguments_are_passed_on_byte_for_byte() -> None:
     arguments = ["", " ", "a b", "$HOME", "*", "--help", "--", "\n", "é✓", '"', "'", "\\"]
-    ended = run("--no-token", command=["sh", "-c", 'for word; do printf "[%s]" "$word"; done; echo', "sh", *arguments])
+    ended = run(
+        "--no-token", command=["sh", "-c", 'for word; do printf "[%s]" "$word"; done; echo', "sh", *arguments]
+    )
     assert "\n".join(ended.output) == "".join(f"[{argument}]" for argument in arguments)
 
 
@@ -123,10 +135,15 @@ def test_a_child_that_moved_to_another_group_is_ended_too() -> None:
 
 def test_environment_variables_reach_it_untouched_without_a_token() -> None:
     variables = {
-        "ODD": "a=b\n\tc é✓", "EMPTY": "", "PGPASSWORD": "mine", "WEB_CONCURRENCY": "3",
+        "ODD": "a=b\n\tc é✓",
+        "EMPTY": "",
+        "PGPASSWORD": "mine",
+        "WEB_CONCURRENCY": "3",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite://",
-    }  # fmt: skip
-    ended = run("--no-token", command=child("says_variables", *variables, "PGPASSFILE"), environment=variables)
+    }
+    ended = run(
+        "--no-token", command=child("says_variables", *variables, "PGPASSFILE"), environment=variables
+    )
     assert ended.output == [f"{name}={value.encode().hex()}" for name, value in variables.items()] + [
         "PGPASSFILE is not set"
     ]

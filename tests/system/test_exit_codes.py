@@ -105,7 +105,15 @@ def test_a_mapped_exit_code_of_a_stop_is_0(pid1: bool) -> None:
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
 def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(world, rotation: str, pid1: bool) -> None:
     started = time.monotonic()
-    ended = run("--rotation", rotation, "--stop-timeout", "10m", command=["sh", "-c", "exit 5"], world=world, pid1=pid1)
+    ended = run(
+        "--rotation",
+        rotation,
+        "--stop-timeout",
+        "10m",
+        command=["sh", "-c", "exit 5"],
+        world=world,
+        pid1=pid1,
+    )
     assert ended.process.returncode == 5
     assert time.monotonic() - started < 20
     assert len([line for line in ended.log if line.message == "child: started"]) == 1
@@ -115,20 +123,27 @@ def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(world, rotati
 @pytest.mark.parametrize("code", [0, 6])
 def test_what_a_child_that_ended_left_in_its_group_gets_term(code: int) -> None:
     with Supervisor(
-        "--no-token", "--stop-timeout", "10m",
+        "--no-token",
+        "--stop-timeout",
+        "10m",
         command=["sh", "-c", f"sleep 600 & sleep 600 & exit {code}"],
-    ) as supervisor:  # fmt: skip
+    ) as supervisor:
         assert supervisor.wait() == code
         assert not supervisor.processes()
 
 
 def test_what_stays_deaf_to_term_in_its_group_is_killed_after_the_stop_timeout() -> None:
     with Supervisor(
-        "--no-token", "--stop-timeout", "700ms",
+        "--no-token",
+        "--stop-timeout",
+        "700ms",
         command=["sh", "-c", 'sh -c "$1" & sleep 0.3; exit 6', "sh", STAYS_DEAF_TO_TERM[-1]],
-    ) as supervisor:  # fmt: skip
+    ) as supervisor:
         assert supervisor.wait() == 6
-        ended, stopped = supervisor.wait_for_log("child: ended by itself"), supervisor.wait_for_log("stopped code=6")
+        ended, stopped = (
+            supervisor.wait_for_log("child: ended by itself"),
+            supervisor.wait_for_log("stopped code=6"),
+        )
         assert 0.6 <= (stopped.time - ended.time).total_seconds() <= 0.7 + 1
         assert not supervisor.processes()
 

@@ -1,5 +1,5 @@
-"""The metadata server fails, lies or is silent while a child works: the child is left alone, one line says why, and
-the next token comes within the stated pause. The same for a disk that is full under the password file."""
+"""The metadata server fails, lies or is silent while a child works: the child is left alone, one line says
+why, and the next token comes within the stated pause. The same for a full disk under the password file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from world.client import World
 # What a pause may be longer than stated: a busy machine wakes its processes late.
 LATE = 1.5
 SPREAD = 0.2
-SHORTER_THAN_A_PAUSE = 0.1
+SHORTER_THAN_ANY = 0.1
 FAILED = "token: can't get one"
 
 
@@ -73,14 +73,16 @@ def check_no_token_was_shown(supervisor: Supervisor, world: World) -> None:
 def pause_after(failure: LogLine, world: World) -> float:
     """Seconds from a failure to the next request."""
     failed_at = failure.time.timestamp()
+    pauses = [request.time - failed_at for request in world.token_requests()]
     # The log cuts its times to milliseconds, so the failed request itself may seem to be the later one.
-    return next(one.time for one in world.token_requests() if one.time > failed_at + SHORTER_THAN_A_PAUSE) - failed_at
+    return next(pause for pause in pauses if pause > SHORTER_THAN_ANY)
 
 
 @contextmanager
 def working_child(world: World, folder: Path, *arguments: str) -> Iterator[tuple[Supervisor, int]]:
     """A supervisor in `in-place` mode and the pid of its child, which is ready."""
-    with Supervisor("--rotation", "in-place", *arguments, world=world, command=serving_child(folder)) as supervisor:
+    arguments = ("--rotation", "in-place", *arguments)
+    with Supervisor(*arguments, world=world, command=serving_child(folder)) as supervisor:
         supervisor.wait_for_health("/readyz")
         yield supervisor, supervisor.child_pid
 
@@ -105,11 +107,11 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "expires_in 0": ({"answer": "expires-in", "expires_in": 0}, "expires_in is 0, allowed is 1 to 86400"),
     "expires_in -5": ({"answer": "expires-in", "expires_in": -5}, "expires_in is -5, allowed is 1 to 86400"),
     "expires_in 86401": ({"answer": "expires-in", "expires_in": 86401}, "expires_in is 86401"),
-    "expires_in of a million digits": ({"answer": "expires-in", "expires_in": 10**30}, "expires_in is"),
-    "expires_in a string": ({"answer": "expires-in", "expires_in": "3599"}, "expires_in is missing or not an integer"),
+    "expires_in of 31 digits": ({"answer": "expires-in", "expires_in": 10**30}, "expires_in is"),
+    "expires_in a string": ({"answer": "expires-in", "expires_in": "3599"}, "expires_in is missing or not"),
     "expires_in a fraction": ({"answer": "expires-in", "expires_in": 3599.5}, "not an integer"),
-    "expires_in null": ({"answer": "expires-in", "expires_in": None}, "expires_in is missing or not an integer"),
-    "no expires_in": ({"answer": "no-expires-in"}, "expires_in is missing or not an integer"),
+    "expires_in null": ({"answer": "expires-in", "expires_in": None}, "expires_in is missing or not"),
+    "no expires_in": ({"answer": "no-expires-in"}, "expires_in is missing or not"),
     "no token": ({"answer": "no-token"}, "no access_token"),
     "an empty token": ({"answer": "empty-token"}, "access_token is 0 characters long"),
     "a token of 9,000 characters": ({"answer": "long-token"}, "access_token is 9000 characters long"),
@@ -119,13 +121,15 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """Every good answer is a new token, so that a refresh interval of two seconds hands one over every two seconds."""
+    """Every good answer is a new token: a refresh interval of two seconds rotates every two seconds."""
     with World(postgres=False, token_life="1m", cache_model="none") as it:
         yield it
 
 
 @contextmanager
-def failing_second_request(world: World, folder: Path, step: dict[str, Any]) -> Iterator[tuple[Supervisor, int]]:
+def second_request_answered(
+    world: World, folder: Path, step: dict[str, Any]
+) -> Iterator[tuple[Supervisor, int]]:
     """The child works with the first token when the request for the next one is answered by `step`."""
     world.script({"answer": "token"}, step)
     with working_child(world, folder, "--refresh-interval", "2s") as (supervisor, pid):
@@ -133,8 +137,10 @@ def failing_second_request(world: World, folder: Path, step: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(("step", "why"), FAILURES.values(), ids=FAILURES.keys())
-def test_a_failed_refresh_leaves_the_child_alone(world: World, step: dict[str, Any], why: str, tmp_path: Path) -> None:
-    with failing_second_request(world, tmp_path, step) as (supervisor, pid):
+def test_a_failed_refresh_leaves_the_child_alone(
+    world: World, step: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    with second_request_answered(world, tmp_path, step) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
         assert failure.severity == "WARNING"
         assert re.search(why, failure.message)
@@ -151,7 +157,7 @@ def test_a_failed_refresh_leaves_the_child_alone(world: World, step: dict[str, A
 
 
 def test_refused_connections_leave_the_child_alone(world: World, tmp_path: Path) -> None:
-    with failing_second_request(world, tmp_path, {"answer": "refused", "seconds": 5}) as (supervisor, pid):
+    with second_request_answered(world, tmp_path, {"answer": "refused", "seconds": 5}) as (supervisor, pid):
         first, second = (supervisor.wait_for_log(FAILED, count=count) for count in (1, 2))
         for failure in (first, second):
             assert world.metadata in failure.message and "connect" in failure.message
@@ -163,9 +169,11 @@ def test_refused_connections_leave_the_child_alone(world: World, tmp_path: Path)
         check_the_child_was_left_alone(supervisor, pid)
 
 
-@pytest.mark.parametrize("step", [{"answer": "padded-token"}, {"answer": "token", "delay": 3}], ids=["padded", "late"])
+@pytest.mark.parametrize(
+    "step", [{"answer": "padded-token"}, {"answer": "token", "delay": 3}], ids=["padded", "late"]
+)
 def test_an_unusual_answer_that_is_good_is_taken(world: World, step: dict[str, Any], tmp_path: Path) -> None:
-    with failing_second_request(world, tmp_path, step) as (supervisor, pid):
+    with second_request_answered(world, tmp_path, step) as (supervisor, pid):
         supervisor.wait_for_log("token: fresh one in hand", count=2)
         unusual = world.token_requests()[1]
         assert unusual.answer == step["answer"]
@@ -183,7 +191,7 @@ def in_ten_seconds() -> str:
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
 def test_retry_after_is_honoured(world: World, as_date: bool, tmp_path: Path) -> None:
     step = {"status": 503, "retry_after": in_ten_seconds() if as_date else 4}
-    with failing_second_request(world, tmp_path, step) as (supervisor, pid):
+    with second_request_answered(world, tmp_path, step) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
         supervisor.wait_for_log("token: fresh one in hand", count=2)
         # The date was set a start and two seconds before it was read.
@@ -193,7 +201,7 @@ def test_retry_after_is_honoured(world: World, as_date: bool, tmp_path: Path) ->
 
 def test_the_pauses_between_failures_grow(world: World, tmp_path: Path) -> None:
     stated = [1, 2, 4, 8, 15]
-    with failing_second_request(world, tmp_path, {"status": 503, "times": len(stated)}) as (supervisor, pid):
+    with second_request_answered(world, tmp_path, {"status": 503, "times": len(stated)}) as (supervisor, pid):
         supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=60)
         lines = failures(supervisor)
         assert len(lines) == len(stated)
@@ -229,11 +237,10 @@ def test_after_expiry_it_is_not_ready_but_alive_and_recovers(tmp_path: Path) -> 
 
 def test_at_the_start_every_failure_is_tried_again(tmp_path: Path) -> None:
     with World(postgres=False, token_life="1h") as world:
-        world.script(
-            {"status": 403}, {"status": 404}, {"status": 500}, {"answer": "refused", "seconds": 3}, {"status": 503}
-        )
+        world.script({"status": 403}, {"status": 404}, {"answer": "refused", "seconds": 3}, {"status": 503})
         with working_child(world, tmp_path) as (supervisor, _):
-            assert len(failures(supervisor)) >= 4
+            whys = " ".join(line.message for line in failures(supervisor))
+            assert all(why in whys for why in ("answered 403", "answered 404", "connect", "answered 503"))
             assert supervisor.messages()[-1] == "child: ready"
 
 
@@ -262,14 +269,14 @@ def can_mount() -> bool:
 
 @pytest.mark.skipif(not can_mount(), reason="only root may give the program a small /dev/shm of its own")
 def test_a_full_disk_under_the_password_file_leaves_the_child_its_token(tmp_path: Path) -> None:
-    small_disk = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=256k none /dev/shm && exec "$0" "$@"']
+    mount = 'mount -t tmpfs -o size=256k none /dev/shm && exec "$0" "$@"'
     with (
         World(postgres=False, token_life="1m", cache_model="none") as world,
         Supervisor(
             *("--rotation", "in-place", "--refresh-interval", "4s"),
             world=world,
             command=serving_child(tmp_path),
-            through=small_disk,
+            through=["unshare", "--mount", "sh", "-c", mount],
         ) as supervisor,
     ):
         supervisor.wait_for_health("/readyz")

@@ -108,6 +108,7 @@ def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) 
         assert supervisor.wait() == 0
 
 
+@pytest.mark.long
 def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, tmp_path: Path) -> None:
     (tmp_path / "open").touch()
     (tmp_path / "good").touch()
@@ -122,12 +123,15 @@ def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, 
         assert supervisor.messages().count("child: started") == 1
 
 
+@pytest.mark.long
 def test_an_expired_token_makes_it_unready_but_not_dead(world, tmp_path: Path) -> None:
     (tmp_path / "open").touch()
     (tmp_path / "good").touch()
     world.settings(life="10s")
     world.script({"answer": "token"}, {"status": 503, "body": "out of order", "times": 1000})
-    with Supervisor("--rotation", "in-place", command=child("serves_health", tmp_path), world=world) as supervisor:
+    with Supervisor(
+        "--rotation", "in-place", command=child("serves_health", tmp_path), world=world
+    ) as supervisor:
         supervisor.wait_for_health("/readyz")
         unready = supervisor.wait_for_health("/readyz", 503, timeout=25)
         assert "expired" in unready.body and "503" in unready.body
@@ -158,8 +162,12 @@ def test_another_readiness_question_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "good").touch()
     with Supervisor("--no-token", command=child("serves_health", tmp_path)) as plain:
         url = f"http://127.0.0.1:{plain.port}/base/health"
-    with Supervisor("--no-token", command=child("serves_health", tmp_path), ready_url=url,
-                    environment={"PORT": url.split(":")[2].split("/")[0]}) as supervisor:  # fmt: skip
+    with Supervisor(
+        "--no-token",
+        command=child("serves_health", tmp_path),
+        ready_url=url,
+        environment={"PORT": url.split(":")[2].split("/")[0]},
+    ) as supervisor:
         supervisor.wait_for_output("up")
         assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
         (tmp_path / "open").touch()
@@ -169,8 +177,11 @@ def test_another_readiness_question_can_be_named(tmp_path: Path) -> None:
 def test_prefects_base_path_is_part_of_the_readiness_question(world, tmp_path: Path) -> None:
     for name in ("open", "good"):
         (tmp_path / name).touch()
-    with Supervisor(command=child("serves_health", tmp_path), world=world,
-                    environment={"PREFECT_SERVER_API_BASE_PATH": "/base"}) as supervisor:  # fmt: skip
+    with Supervisor(
+        command=child("serves_health", tmp_path),
+        world=world,
+        environment={"PREFECT_SERVER_API_BASE_PATH": "/base"},
+    ) as supervisor:
         supervisor.wait_for_health("/readyz")
 
 
@@ -210,7 +221,9 @@ def test_a_port_that_is_taken_is_one_line_and_1(world, token: bool) -> None:
     with listening() as taken:
         port = taken.getsockname()[1]
         arguments = [] if token else ["--no-token"]
-        ended = run(*arguments, "--health-address", f"127.0.0.1:{port}", command=["true"], world=world, health=None)
+        ended = run(
+            *arguments, "--health-address", f"127.0.0.1:{port}", command=["true"], world=world, health=None
+        )
         assert ended.process.returncode == 1
         (line,) = (line for line in ended.log if line.severity == "ERROR")
         assert f"127.0.0.1:{port}" in line.message and "in use" in line.message
@@ -232,7 +245,9 @@ def test_an_ipv6_address_is_taken() -> None:
         pass
     with Supervisor("--no-token", command=["sleep", "600"]) as plain:
         port = plain.health_port
-    with Supervisor("--no-token", "--health-address", f"[::1]:{port}", command=["sleep", "600"]) as supervisor:
+    with Supervisor(
+        "--no-token", "--health-address", f"[::1]:{port}", command=["sleep", "600"]
+    ) as supervisor:
         supervisor.wait_for_log("child: started")
         with contextlib.closing(http.client.HTTPConnection("::1", port, timeout=10)) as connection:
             connection.request("GET", "/livez")
@@ -257,7 +272,9 @@ def test_the_answers_are_never_cached_and_have_a_type(idle: Supervisor) -> None:
         assert headers["content-type"].startswith("application/json" if path == "/status" else "text/plain")
 
 
-@pytest.mark.parametrize("path", ["/", "/livez/", "/nothing", "/livezz", "/%6civez", "//livez", "/../livez", "/status.json"])
+@pytest.mark.parametrize(
+    "path", ["/", "/livez/", "/nothing", "/livezz", "/%6civez", "//livez", "/../livez", "/status.json"]
+)
 def test_an_unknown_path_is_404(idle: Supervisor, path: str) -> None:
     assert idle.health(path).status == 404
 
@@ -289,9 +306,21 @@ def test_other_methods_are_405_and_say_which_are_allowed(idle: Supervisor, metho
         (b"GET /livez HTTP/1.1\r\n" + b"X-Long: " + b"y" * 100_000 + b"\r\n\r\n", 431),
         (b"GET /livez HTTP/1.1\r\n" + b"X-Short: y\r\n" * 2_000 + b"\r\n", 431),
     ],
-    ids=["words", "TLS", "HTTP/0.9", "no slash", "no colon", "bad length", "body", "huge body", "chunks", "long path",
-         "long header", "many headers"],
-)  # fmt: skip
+    ids=[
+        "words",
+        "TLS",
+        "HTTP/0.9",
+        "no slash",
+        "no colon",
+        "bad length",
+        "body",
+        "huge body",
+        "chunks",
+        "long path",
+        "long header",
+        "many headers",
+    ],
+)
 def test_a_bad_request_is_answered_and_closed(idle: Supervisor, request_bytes: bytes, status: int) -> None:
     with Client(idle) as client:
         client.send(request_bytes)
@@ -300,7 +329,9 @@ def test_a_bad_request_is_answered_and_closed(idle: Supervisor, request_bytes: b
 
 
 def test_a_connection_is_kept_for_the_next_request(idle: Supervisor) -> None:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", idle.health_port, timeout=10)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", idle.health_port, timeout=10)
+    ) as connection:
         connection.connect()
         own = connection.sock
         for path in PATHS * 3:
@@ -311,7 +342,10 @@ def test_a_connection_is_kept_for_the_next_request(idle: Supervisor) -> None:
 
 
 def test_http_1_0_and_close_are_closed_after_the_answer(idle: Supervisor) -> None:
-    for request in (b"GET /livez HTTP/1.0\r\n\r\n", b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+    for request in (
+        b"GET /livez HTTP/1.0\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ):
         with Client(idle) as client:
             client.send(request)
             assert status_of(client.read_to_end()) == 200
@@ -319,7 +353,10 @@ def test_http_1_0_and_close_are_closed_after_the_answer(idle: Supervisor) -> Non
 
 def test_requests_sent_at_once_are_answered_in_turn(idle: Supervisor) -> None:
     with Client(idle) as client:
-        client.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 4 + b"GET /nothing HTTP/1.1\r\nConnection: close\r\n\r\n")
+        client.send(
+            b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 4
+            + b"GET /nothing HTTP/1.1\r\nConnection: close\r\n\r\n"
+        )
         answer = client.read_to_end()
         assert answer.count(b"HTTP/1.1 200 OK") == 4 and answer.count(b"HTTP/1.1 404") == 1
 
@@ -327,6 +364,7 @@ def test_requests_sent_at_once_are_answered_in_turn(idle: Supervisor) -> None:
 # Clients that cost something
 
 
+@pytest.mark.long
 def test_a_slow_client_gets_408_and_delays_nobody(idle: Supervisor) -> None:
     started = time.monotonic()
     with Client(idle) as slow:
@@ -341,6 +379,7 @@ def test_a_slow_client_gets_408_and_delays_nobody(idle: Supervisor) -> None:
     assert 4 < time.monotonic() - started < 10
 
 
+@pytest.mark.long
 def test_a_silent_client_is_closed_after_5_s(idle: Supervisor) -> None:
     started = time.monotonic()
     with Client(idle) as silent:
@@ -350,7 +389,7 @@ def test_a_silent_client_is_closed_after_5_s(idle: Supervisor) -> None:
 
 
 def test_a_client_that_never_reads_is_closed(idle: Supervisor) -> None:
-    """Its own window is closed after a few hundred answers, and the supervisor's write would wait for ever."""
+    """After a few hundred answers its window is closed, and a write to it would wait for ever."""
     with Client(idle) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         client.socket.settimeout(0.5)

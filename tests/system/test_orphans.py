@@ -58,7 +58,8 @@ def test_a_zombie_of_the_childs_own_is_left_to_the_child(pid1: bool) -> None:
 
 
 def test_orphans_that_die_by_signals_are_reaped_as_well() -> None:
-    script = "i=0; while [ $i -lt 50 ]; do (sh -c 'sleep 0.1; kill -9 $$' &); i=$((i+1)); done; echo made; sleep 600"
+    orphan = "sh -c 'sleep 0.1; kill -9 $$'"
+    script = f"i=0; while [ $i -lt 50 ]; do ({orphan} &); i=$((i+1)); done; echo made; sleep 600"
     with Supervisor("--no-token", command=["sh", "-c", script]) as supervisor:
         supervisor.wait_for_output("made")
         wait_until(lambda: len(children_of(supervisor.pid)) == 1, "the orphans to be reaped")

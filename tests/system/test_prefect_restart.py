@@ -1,7 +1,8 @@
-"""`--rotation restart` with real Prefect under light load: five tokens in a row, each by a restart of the server."""
+"""`--rotation restart` with real Prefect under light load: five tokens in a row, each by a restart."""
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Cost:
 
 def read_rotations(log: list[LogLine]) -> list[Rotation]:
     """The rotations in the log, which also shows that their steps came in the right order."""
-    steps = [(event, line) for line in log for start, event in EVENTS.items() if line.message.startswith(start)]
+    steps = [(EVENTS[line.message], line) for line in log if line.message in EVENTS]
     rotation = ["fresh", "draining", "drained", "started", "ready"]
     assert [event for event, _ in steps] == ["fresh", "started", "ready"] + rotation * ROTATIONS
     rotations = []
@@ -89,9 +90,9 @@ def cost_of(rotation: Rotation, load: PrefectLoad) -> Cost:
 
 
 def check_token_was_in_hand(rotation: Rotation, requests: list[MetadataRequest]) -> None:
-    answers = [request.finished for request in requests if request.token == rotation.token and request.finished]
-    assert answers, f"the metadata server gave out no token {rotation.token}"
-    assert answers[0] <= rotation.draining + LOG_PRECISION
+    answered = [request.finished for request in requests if request.token == rotation.token]
+    assert answered, f"the metadata server gave out no token {rotation.token}"
+    assert answered[0] and answered[0] <= rotation.draining + LOG_PRECISION
 
 
 def check_logins(rotations: list[Rotation], logins: list[Login]) -> None:
@@ -104,20 +105,22 @@ def check_logins(rotations: list[Rotation], logins: list[Login]) -> None:
 def test_five_rotations_lose_no_login_and_never_end_the_container(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
+    environment = prefect_environment(tmp_path)
     with (
         World(token_life=TOKEN_LIFE, cache_model="five-minutes") as world,
-        Supervisor("--rotation", "restart", world=world, environment=prefect_environment(tmp_path)) as supervisor,
+        Supervisor("--rotation", "restart", world=world, environment=environment) as supervisor,
     ):
 
         def started_again(times: int) -> bool:
-            assert supervisor.alive, f"the supervisor ended, and so would the container:\n{supervisor.transcript()}"
+            assert supervisor.alive, f"the container would have ended:\n{supervisor.transcript()}"
             status = supervisor.status()
             return status["restarts"] == times and status["state"] == "ready"
 
         supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
         with PrefectLoad(supervisor.port) as load:
             for number in range(1, ROTATIONS + 1):
-                wait_until(lambda number=number: started_again(number), f"rotation {number}", START_LIMIT, 0.1)
+                rotated = functools.partial(started_again, number)
+                wait_until(rotated, f"rotation {number}", START_LIMIT, pause=0.1)
             # The answers of the last server are to be seen, too.
             time.sleep(2)
         log, logins, requests = supervisor.log, world.logins(), world.token_requests()

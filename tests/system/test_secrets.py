@@ -18,7 +18,7 @@ from world.client import World
 
 HEALTH_PATHS = ("/status", "/readyz", "/livez", "/startupz", "/metrics", "/")
 # Answers of which a careless log would quote the token.
-TELLING = [{"answer": "newline-token"}, {"answer": "cut-body"}, {"answer": "bad-json"}, {"answer": "no-flavor"}]
+TELLING = [{"answer": name} for name in ("newline-token", "cut-body", "bad-json", "no-flavor")]
 NOBODY = "65534"
 
 
@@ -65,7 +65,9 @@ def core_limit(pid: int) -> str:
     ("rotation", "log_format", "refresh_interval"),
     [("restart", "json", "31s"), ("in-place", "text", "5s")],
 )
-def test_no_token_is_shown_anywhere(rotation: str, log_format: str, refresh_interval: str, tmp_path: Path) -> None:
+def test_no_token_is_shown_anywhere(
+    rotation: str, log_format: str, refresh_interval: str, tmp_path: Path
+) -> None:
     arguments = ["--rotation", rotation, "--log-level", "debug", "--log-format", log_format]
     with World(token_life="5m", cache_model="none") as world:
         world.script({"answer": "newline-token"}, {"answer": "huge-body"}, {"answer": "token"}, *TELLING)
@@ -114,12 +116,12 @@ def as_nobody() -> list[str] | None:
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     if shutil.which("setpriv") is None:
         return None
-    able = subprocess.run([*command, "test", "-x", str(BINARY)], capture_output=True, check=False).returncode == 0
-    return command if able else None
+    attempt = subprocess.run([*command, "test", "-x", str(BINARY)], capture_output=True, check=False)
+    return command if attempt.returncode == 0 else None
 
 
 def test_its_memory_is_closed_to_others_of_its_user(world: World) -> None:
-    """The kernel gives the files in /proc of a process that must not be dumped to root, and of others to its user."""
+    """The kernel gives the /proc files of a process that must not be dumped to root, others to its user."""
     through = as_nobody()
     if through is None:
         pytest.skip(f"setpriv can't start {BINARY} as an ordinary user here")
@@ -130,4 +132,5 @@ def test_its_memory_is_closed_to_others_of_its_user(world: World) -> None:
         assert (process.directory / "environ").stat().st_uid == 0
         assert core_limit(supervisor.pid) == "0"
         child = find_process(supervisor.child_pid)
-        assert child and (child.directory / "environ").stat().st_uid == (int(NOBODY) if through else os.geteuid())
+        assert child
+        assert (child.directory / "environ").stat().st_uid == (int(NOBODY) if through else os.geteuid())

@@ -12,31 +12,54 @@ from supervisor import DATABASE, Supervisor, run
 
 PORTS = ["0", "65536", "-1", "80a", "5432 ", " 5432", "0x50", "1.5", "99999999999999999999"]
 DURATIONS = [
-    "5", "-5s", "5 s", "1.5h", "30m1h", "1h1h", "s", "h", "5d", "5S", "+5s", "1e3s", "99999999999999999999h", "0s",
-    "9223372036854775807s", "١s",
-]  # fmt: skip
+    "5",
+    "-5s",
+    "5 s",
+    "1.5h",
+    "30m1h",
+    "1h1h",
+    "s",
+    "h",
+    "5d",
+    "5S",
+    "+5s",
+    "1e3s",
+    "99999999999999999999h",
+    "0s",
+    "9223372036854775807s",
+    "١s",
+]
 PORT_RANGE = "a whole number from 1 to 65535"
 
-# Variable (None: there is only the flag), flag, words that the message has to say of what is allowed, bad values.
+# Variable (None: there is only the flag), flag, what the message has to say of what is allowed, bad values.
 BAD_VALUES: list[tuple[str | None, str, list[str], list[str]]] = [
     ("DB_IP", "--db-host", ["host"], ["a b", "10.0.0.1/x", "user@host", "a?b", "é"]),
     ("DB_PORT", "--db-port", [PORT_RANGE], PORTS),
     ("PORT", "--port", [PORT_RANGE], PORTS),
     ("DB_SCHEMA", "--db-schema", ["a name"], ["a,b"]),
-    ("DB_SSL", "--db-ssl", ["disable", "prefer", "require", "verify-ca", "verify-full"], ["on", "REQUIRE", "true", " "]),
+    (
+        "DB_SSL",
+        "--db-ssl",
+        ["disable", "prefer", "require", "verify-ca", "verify-full"],
+        ["on", "REQUIRE", "true", " "],
+    ),
     ("DB_SSL_ROOT_CERT", "--db-ssl-root-cert", ["file", "read"], ["/no/such/file.pem"]),
     ("SUPERVISOR_ROTATION", "--rotation", ["restart", "in-place"], ["inplace", "Restart", "none", " "]),
     ("SUPERVISOR_REFRESH_INTERVAL", "--refresh-interval", ["duration", "55m"], DURATIONS),
     ("SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout", ["duration", "90s"], DURATIONS),
     ("SUPERVISOR_STOP_TIMEOUT", "--stop-timeout", ["duration", "1h30m"], DURATIONS),
     ("SUPERVISOR_START_DEADLINE", "--start-deadline", ["duration", "250ms"], DURATIONS),
-    ("SUPERVISOR_HEALTH_ADDRESS", "--health-address", ["address", "port", "off"],
-     ["8081", ":8081", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "localhost:8081", "OFF", "[::1]", "on"]),
+    (
+        "SUPERVISOR_HEALTH_ADDRESS",
+        "--health-address",
+        ["address", "port", "off"],
+        ["8081", ":8081", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "localhost:8081", "OFF", "[::1]", "on"],
+    ),
     ("SUPERVISOR_LOG_FORMAT", "--log-format", ["auto", "text", "json"], ["JSON", "xml", " "]),
     ("SUPERVISOR_LOG_LEVEL", "--log-level", ["debug", "info", "warning", "error"], ["INFO", "trace", "5"]),
     (None, "--ready-url", ["http://", "off"], ["https://localhost/", "localhost", "/healthz", "http://"]),
     (None, "--map-exit", ["0", "255"], ["256", "-1", "a", "1,2", " 1"]),
-]  # fmt: skip
+]
 
 
 def the_error(ended: Supervisor, code: int) -> str:
@@ -51,13 +74,18 @@ def as_shown(value: str) -> str:
     return json.dumps(value)
 
 
-@pytest.mark.parametrize(("variable", "flag", "allowed", "values"), BAD_VALUES, ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(
+    ("variable", "flag", "allowed", "values"), BAD_VALUES, ids=lambda item: str(item)[:40]
+)
 def test_a_bad_value_is_one_line_with_setting_value_and_what_is_allowed(
     variable: str | None, flag: str, allowed: list[str], values: list[str]
 ) -> None:
     for value in values:
-        # Neither run takes the address that the helper would add: it may be the one in question.
-        ways: list[tuple[list[str], dict[str, str], str]] = [([flag, value], {}, flag), ([f"{flag}={value}"], {}, flag)]
+        # health=None: the address that is added otherwise may be the setting in question.
+        ways: list[tuple[list[str], dict[str, str], str]] = [
+            ([flag, value], {}, flag),
+            ([f"{flag}={value}"], {}, flag),
+        ]
         if variable:
             ways.append(([], {variable: value}, variable))
         for arguments, environment, named in ways:
@@ -75,7 +103,9 @@ def test_a_flag_without_its_value_is_one_line_and_2(flag: str) -> None:
     assert flag in the_error(run(flag, health=None), code=2)
 
 
-@pytest.mark.parametrize("flag", ["--db-user", "--db-host", "--db-name", "--token-scope", "--rotation", "--port"])
+@pytest.mark.parametrize(
+    "flag", ["--db-user", "--db-host", "--db-name", "--token-scope", "--rotation", "--port"]
+)
 def test_an_empty_value_of_a_flag_is_one_line_and_2(flag: str) -> None:
     line = the_error(run(flag, "", health=None, environment=DATABASE), code=2)
     assert flag in line and '""' in line
@@ -92,7 +122,15 @@ def test_a_variable_that_is_set_to_nothing_counts_as_not_set(variable: str) -> N
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--no-such-flag"], ["--no-such-flag=3"], ["-x"], ["--check=yes"], ["--no-token=1"], ["--help-me"], ["-"]],
+    [
+        ["--no-such-flag"],
+        ["--no-such-flag=3"],
+        ["-x"],
+        ["--check=yes"],
+        ["--no-token=1"],
+        ["--help-me"],
+        ["-"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_an_unknown_or_misused_flag_is_one_line_and_2(arguments: list[str]) -> None:
@@ -110,9 +148,10 @@ def test_a_separator_without_a_command_is_one_line_and_2() -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", [("DB_USER",), ("DB_IP",), ("DB_NAME",), ("DB_USER", "DB_NAME"), ("DB_USER", "DB_IP", "DB_NAME")],
+    "missing",
+    [("DB_USER",), ("DB_IP",), ("DB_NAME",), ("DB_USER", "DB_NAME"), ("DB_USER", "DB_IP", "DB_NAME")],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_missing_settings_are_all_named_in_one_line_and_1(missing: tuple[str, ...]) -> None:
     for empty in (None, ""):
         line = the_error(run(environment=DATABASE | dict.fromkeys(missing, empty)), code=1)
@@ -130,19 +169,31 @@ def test_a_bad_metadata_host_is_one_line_and_2(variable: str, value: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "first", ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"],
-)  # fmt: skip
+    "first",
+    ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"],
+)
 def test_the_first_metadata_host_that_is_set_wins(world, first: str) -> None:
     names = ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"]
     at = names.index(first)
     # Nobody listens on the discard port.
-    hosts = dict.fromkeys(names[:at], "") | {first: world.metadata} | dict.fromkeys(names[at + 1 :], "127.0.0.1:9")
+    hosts = (
+        dict.fromkeys(names[:at], "")
+        | {first: world.metadata}
+        | dict.fromkeys(names[at + 1 :], "127.0.0.1:9")
+    )
     ended = run("--start-deadline", "5s", command=["true"], world=world, environment=hosts)
     assert ended.process.returncode == 0
 
 
-TYPES = ["service_account", "authorized_user", "external_account", "external_account_authorized_user",
-         "impersonated_service_account", "gdch_service_account", "something else"]  # fmt: skip
+TYPES = [
+    "service_account",
+    "authorized_user",
+    "external_account",
+    "external_account_authorized_user",
+    "impersonated_service_account",
+    "gdch_service_account",
+    "something else",
+]
 
 
 def refused_credential_file(world, folder: Path, name: str) -> str:
@@ -177,7 +228,9 @@ def test_a_credential_file_with_a_long_path_is_named_in_full(world, tmp_path: Pa
     refused_credential_file(world, tmp_path, "/run/secrets/" + "folder/" * 12 + "credentials.json")
 
 
-@pytest.mark.parametrize("duration", ["250ms", "1s", "90s", "55m", "1h", "59m59s999ms", "0h30m", "3600s", "007s"])
+@pytest.mark.parametrize(
+    "duration", ["250ms", "1s", "90s", "55m", "1h", "59m59s999ms", "0h30m", "3600s", "007s"]
+)
 def test_good_durations_are_taken(duration: str) -> None:
     for flag in ("--refresh-interval", "--drain-timeout", "--stop-timeout", "--start-deadline"):
         if (flag, duration) != ("--refresh-interval", "250ms"):
@@ -186,8 +239,12 @@ def test_good_durations_are_taken(duration: str) -> None:
 
 def test_a_flag_beats_the_variable_which_beats_the_default(world) -> None:
     def child_sees(*arguments: str, **environment: str) -> str:
-        ended = run(*arguments, command=child("says_variables", "PREFECT_API_DATABASE_CONNECTION_URL"),
-                    world=world, environment=environment)  # fmt: skip
+        ended = run(
+            *arguments,
+            command=child("says_variables", "PREFECT_API_DATABASE_CONNECTION_URL"),
+            world=world,
+            environment=environment,
+        )
         (line,) = ended.output
         return bytes.fromhex(line.partition("=")[2]).decode()
 
@@ -210,7 +267,10 @@ def test_the_scope_is_asked_for_as_it_was_given(world) -> None:
 
 def test_the_proxy_of_the_environment_is_not_asked(world) -> None:
     proxies = dict.fromkeys(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"], "http://127.0.0.1:9")
-    assert run("--start-deadline", "5s", command=["true"], world=world, environment=proxies).process.returncode == 0
+    assert (
+        run("--start-deadline", "5s", command=["true"], world=world, environment=proxies).process.returncode
+        == 0
+    )
 
 
 def test_help_names_every_setting_and_its_default() -> None:
@@ -219,10 +279,30 @@ def test_help_names_every_setting_and_its_default() -> None:
     text = " ".join(" ".join(ended.lines).split())
     for variable, flag, *_ in BAD_VALUES:
         assert flag in text and (variable or "") in text
-    for word in ["DB_USER", "DB_NAME", "--db-user", "--db-name", "--token-scope", "SUPERVISOR_TOKEN_SCOPE", "--check",
-                 "--no-token", "--single-child", "--version", "GCE_METADATA_HOST", "GCE_METADATA_ROOT",
-                 "GCE_METADATA_IP", "sqlservice.login", "55m", "30s", "8s", "5432", "8080",
-                 "0.0.0.0:8081", "127", "126"]:  # fmt: skip
+    for word in [
+        "DB_USER",
+        "DB_NAME",
+        "--db-user",
+        "--db-name",
+        "--token-scope",
+        "SUPERVISOR_TOKEN_SCOPE",
+        "--check",
+        "--no-token",
+        "--single-child",
+        "--version",
+        "GCE_METADATA_HOST",
+        "GCE_METADATA_ROOT",
+        "GCE_METADATA_IP",
+        "sqlservice.login",
+        "55m",
+        "30s",
+        "8s",
+        "5432",
+        "8080",
+        "0.0.0.0:8081",
+        "127",
+        "126",
+    ]:
         assert word in text, word
     # On a page of a terminal, and no flag that the program does not know.
     assert max(map(len, ended.lines)) <= 120
@@ -238,6 +318,14 @@ def test_version_names_version_commit_compiler_and_libraries() -> None:
     ended = run("--version", health=None)
     assert ended.process.returncode == 0 and ended.errors == []
     text = "\n".join(ended.lines)
-    for word in ["prefect-supervisor 0.", "commit ", "GNU" if "GNU" in text else "Clang", "Boost/1.", "libcurl/",
-                 "mbedTLS/", "spdlog/", "nlohmann_json/"]:  # fmt: skip
+    for word in [
+        "prefect-supervisor 0.",
+        "commit ",
+        "GNU" if "GNU" in text else "Clang",
+        "Boost/1.",
+        "libcurl/",
+        "mbedTLS/",
+        "spdlog/",
+        "nlohmann_json/",
+    ]:
         assert word in text

@@ -11,8 +11,14 @@ from children import child
 from supervisor import Supervisor, wait_until
 
 FORWARDED = [
-    signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT, signal.SIGALRM,
-]  # fmt: skip
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+    signal.SIGALRM,
+]
 REAL_TIME = [signal.SIGRTMIN, signal.SIGRTMIN + 1, signal.SIGRTMIN + 14, signal.SIGRTMAX - 1, signal.SIGRTMAX]
 TERMINAL_STOPS = [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU]
 
@@ -39,7 +45,7 @@ def test_signals_reach_the_child_and_its_group(world, token: bool, pid1: bool) -
         for number in FORWARDED + REAL_TIME:
             supervisor.signal(number)
             for role in ("child", "grandchild"):
-                wait_until(lambda: f"{role} got {int(number)}" in supervisor.output, f"{name(number)} at the {role}")
+                supervisor.wait_for_output(f"{role} got {int(number)}", whole=True)
         got = [line for line in supervisor.output if line.startswith("child got ")]
         assert got == [f"child got {int(number)}" for number in FORWARDED + REAL_TIME]
         assert supervisor.alive
@@ -52,7 +58,7 @@ def test_a_signal_of_each_kind_is_forwarded_even_when_all_come_at_once() -> None
         for number in numbers:
             supervisor.signal(number)
         for number in numbers:
-            wait_until(lambda number=number: f"child got {int(number)}" in supervisor.output, name(number))
+            supervisor.wait_for_output(f"child got {int(number)}", whole=True)
 
 
 @with_and_without_token
@@ -61,12 +67,12 @@ def test_single_child_forwards_to_the_child_alone(world, token: bool) -> None:
     arguments = [] if token else ["--no-token"]
     with Supervisor(
         *arguments, "--single-child", command=child("reports_signals", *map(int, numbers)), world=world
-    ) as supervisor:  # fmt: skip
+    ) as supervisor:
         supervisor.wait_for_output("child is ")
         grandchild = int(supervisor.wait_for_output("grandchild is ").split()[-1])
         for number in numbers:
             supervisor.signal(number)
-            supervisor.wait_for_output(f"child got {int(number)}")
+            supervisor.wait_for_output(f"child got {int(number)}", whole=True)
         # Real-time signals queue behind whatever came before, so nothing else can still be on its way.
         os.kill(grandchild, signal.SIGRTMAX)
         supervisor.wait_for_output("grandchild got ")
@@ -79,7 +85,7 @@ def test_single_child_stops_the_child_alone_first() -> None:
     script = "(trap 'echo the other; exit' TERM; while :; do sleep 0.05; done) & echo ready; " + 'exec "$@"'
     with Supervisor(
         "--no-token", "--single-child", command=["sh", "-c", script, "sh", *child("drains", 0.5, 3)]
-    ) as supervisor:  # fmt: skip
+    ) as supervisor:
         supervisor.wait_for_output("up")
         supervisor.wait_for_output("ready")
         assert supervisor.stop() == 3
@@ -115,7 +121,14 @@ def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
     world.script({"answer": "token", "delay": 1})
     with Supervisor(command=["sleep", "600"], world=world) as supervisor:
         supervisor.wait_for_health("/livez", 503)
-        for number in [*FORWARDED, *REAL_TIME, *TERMINAL_STOPS, signal.SIGPIPE, signal.SIGVTALRM, signal.SIGXCPU]:
+        for number in [
+            *FORWARDED,
+            *REAL_TIME,
+            *TERMINAL_STOPS,
+            signal.SIGPIPE,
+            signal.SIGVTALRM,
+            signal.SIGXCPU,
+        ]:
             supervisor.signal(number)
         supervisor.wait_for_log("child: started")
         assert supervisor.health("/livez").status == 200
@@ -125,9 +138,16 @@ def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
 @both
 def test_signals_that_are_nobodys_do_not_end_the_supervisor(pid1: bool) -> None:
     numbers = [
-        signal.SIGPIPE, signal.SIGSTKFLT, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGVTALRM, signal.SIGPROF,
-        signal.SIGIO, signal.SIGPWR, signal.SIGURG,
-    ]  # fmt: skip
+        signal.SIGPIPE,
+        signal.SIGSTKFLT,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGIO,
+        signal.SIGPWR,
+        signal.SIGURG,
+    ]
     with Supervisor("--no-token", command=["sleep", "600"], pid1=pid1) as supervisor:
         supervisor.wait_for_log("child: started")
         for number in numbers:
@@ -151,8 +171,13 @@ def test_a_storm_of_signals_does_not_delay_health_or_the_stop() -> None:
 def test_the_child_has_a_terminals_foreground_and_gets_its_ctrl_c(pid1: bool) -> None:
     with Supervisor("--no-token", command=child("drains", 0, 8), terminal=True, pid1=pid1) as supervisor:
         supervisor.wait_for_output("up")
-        (only,) = (found for found in supervisor.processes() if found.arguments[-3:-2] == ["drains"] and
-                   found.pid != supervisor.pid and found.name != "prefect-supervi")  # fmt: skip
+        (only,) = (
+            found
+            for found in supervisor.processes()
+            if found.arguments[-3:-2] == ["drains"]
+            and found.pid != supervisor.pid
+            and found.name != "prefect-supervi"
+        )
         assert only.group == only.pid
         assert supervisor.terminal_foreground_group == only.group
         assert only.terminal_group == only.group
@@ -163,7 +188,9 @@ def test_the_child_has_a_terminals_foreground_and_gets_its_ctrl_c(pid1: bool) ->
 
 
 def test_the_child_can_read_the_terminal() -> None:
-    with Supervisor("--no-token", command=["sh", "-c", "read line; echo got $line"], terminal=True) as supervisor:
+    with Supervisor(
+        "--no-token", command=["sh", "-c", "read line; echo got $line"], terminal=True
+    ) as supervisor:
         supervisor.wait_for_log("child: started")
         supervisor.type_keys(b"hello\n")
         supervisor.wait_for_output("got hello")
