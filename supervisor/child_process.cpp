@@ -75,10 +75,13 @@ void close_on_exec_from(unsigned first) {
 
 /// What Boost.Process calls around the fork. on_exec_setup runs in the child, where nothing may allocate or throw.
 struct ChildSetup {
+    const char* const* arguments;
     const char* const* environment;
 
     template <class Launcher>
-    error_code on_setup(Launcher& launcher, const std::filesystem::path&, const char* const*&) const {
+    error_code on_setup(Launcher& launcher, const std::filesystem::path&, const char* const*& command_line) const {
+        // The launcher would name the program by its path; execvp(3), and so every shell, by the word given.
+        command_line = arguments;
         launcher.env = environment;
         return {};
     }
@@ -104,6 +107,17 @@ struct ChildSetup {
     }
 };
 
+/// The form that exec wants; valid as long as `lines` is.
+std::vector<const char*> as_pointers(const std::vector<std::string>& lines) {
+    std::vector<const char*> pointers;
+    pointers.reserve(lines.size() + 1);
+    for (const auto& line : lines) {
+        pointers.push_back(line.c_str());
+    }
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
 std::vector<std::string> as_assignments(const Environment& environment) {
     std::vector<std::string> lines;
     lines.reserve(environment.size());
@@ -122,20 +136,16 @@ boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&
         return executable.error();
     }
     auto assignments = as_assignments(environment);
-    std::vector<const char*> pointers;
-    pointers.reserve(assignments.size() + 1);
-    for (const auto& assignment : assignments) {
-        pointers.push_back(assignment.c_str());
-    }
-    pointers.push_back(nullptr);
+    const auto environment_pointers = as_pointers(assignments);
+    const auto command_pointers = as_pointers(command);
 
     // Boost.Process tells the context about the fork, and the copy of our loop in the child would be set up anew there
     // for nothing: this empty context takes the call instead.
     boost::asio::io_context context;
-    const std::vector<std::string> arguments(command.begin() + 1, command.end());
     error_code error;
-    auto child = process::default_process_launcher{}(context.get_executor(), error, *executable, arguments,
-                                                     ChildSetup{pointers.data()});
+    auto child =
+        process::default_process_launcher{}(context.get_executor(), error, *executable, std::vector<std::string>{},
+                                            ChildSetup{command_pointers.data(), environment_pointers.data()});
     // One of the assignments may hold a token.
     for (auto& assignment : assignments) {
         ::explicit_bzero(assignment.data(), assignment.size());

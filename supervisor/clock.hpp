@@ -34,6 +34,11 @@ constexpr Moment earlier(Moment one, Moment other) {
     return {std::min(one.wall, other.wall), std::min(one.boot, other.boot)};
 }
 
+/// The later of two deadlines, on each clock.
+constexpr Moment later(Moment one, Moment other) {
+    return {std::max(one.wall, other.wall), std::max(one.boot, other.boot)};
+}
+
 /// Reads both clocks: the only place of the program that asks the system for the time of a token.
 Moment read_clocks();
 

@@ -36,6 +36,8 @@ public:
         phase_ = Phase::reading;
         parser_.emplace();
         parser_->header_limit(longest_header);
+        // A body of whatever length is refused by its announcement, and never read.
+        parser_->body_limit(boost::none);
         deadline_.expires_after(request_timeout);
         deadline_.async_wait([self = shared_from_this()](error_code error) {
             if (!error) {

@@ -32,6 +32,8 @@ supervisor::Environment environment() {
 void block_signals() {
     const auto signals = supervisor::handled_signals();
     ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
     // Whoever started us may have had children reaped by the kernel, and their exit codes lost with them.
     std::signal(SIGCHLD, SIG_DFL);
 }

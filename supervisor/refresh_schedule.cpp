@@ -76,7 +76,8 @@ Freshness RefreshSchedule::answered(Token token, Moment now, double random) {
     token_ = std::move(token);
     fetched_at_ = sent_at_;
     expiry_ = expiry;
-    next_request_ = planned();
+    // A token in its last second is no reason for a stream of requests.
+    next_request_ = later(planned(), sent_at_ + shortest_pause);
     stales_ = 0;
     within_margin_ = false;
     expired_reported_.reset();
@@ -85,7 +86,7 @@ Freshness RefreshSchedule::answered(Token token, Moment now, double random) {
 
 milliseconds RefreshSchedule::pause_after_stale(bool within_margin, Moment now) const {
     if (!within_margin) {
-        return std::min(pause(pauses_while_cached, stales_), remaining(margin_starts(), now));
+        return std::max(shortest_pause, std::min(pause(pauses_while_cached, stales_), remaining(margin_starts(), now)));
     }
     const auto usual = pause(pauses_after_stale, stales_);
     const auto left = remaining(expiry_, now);

@@ -22,7 +22,8 @@ namespace supervisor {
 //   none, or not usable          failed              after 1, 2, 4, 8, 15, 30, 30... s (+-20 %), not before Retry-After
 //
 // The margin is 225 s and up to 5 s of jitter, so that instances that started together do not ask together; for a
-// token that never had so long, 1/16 of its life (which is what 225 s is of an hour).
+// token that never had so long, 1/16 of its life (which is what 225 s is of an hour). Two requests are at least 1 s
+// apart, but for the +-20 % after a failure.
 
 /// What an answer meant.
 enum class Freshness {

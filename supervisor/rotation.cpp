@@ -112,10 +112,8 @@ Actions Rotation::leftovers(bool any) {
         if (!any) {
             return exit();
         }
-        if (killed_) {
-            // What a killed process leaves behind is orphaned to us only now.
-            return {send(Kind::signal_leftovers, SIGKILL)};
-        }
+        // What a process that has ended leaves behind is orphaned to us only now.
+        return {killed_ ? send(Kind::signal_leftovers, SIGKILL) : send(Kind::signal_new_orphans, SIGTERM)};
     }
     return {};
 }

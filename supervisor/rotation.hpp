@@ -36,6 +36,7 @@ struct Action {
         signal_child,        ///< send `signal` to the child (its group, or the child alone by the user's wish)
         kill_group,          ///< SIGKILL to the child's whole group
         signal_leftovers,    ///< send `signal` to every leftover
+        signal_new_orphans,  ///< send `signal` to every leftover that came into our care since the last signal
         look_for_leftovers,  ///< answer with leftovers(), counting the group alone while clearing
         arm,                 ///< (re)start the one timer: timer_fired() after `delay`
         disarm,              ///< stop it

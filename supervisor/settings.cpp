@@ -303,9 +303,9 @@ std::string value_of(const Environment& environment, const std::string& name) {
     return variable != environment.end() ? variable->second : std::string{};
 }
 
-/// A value as a message shows it: short, and on one line.
+/// A value as a message shows it, on one line.
 std::string shown(const std::string& value) {
-    return nlohmann::json(value.substr(0, 60)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    return nlohmann::json(value).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 EarlyExit bad_usage(const std::string& what) { return {usage_error, program + what + '\n'}; }

@@ -28,8 +28,8 @@ SignalRole role_of(int signal, bool plain_init) {
 sigset_t handled_signals() {
     sigset_t signals;
     ::sigfillset(&signals);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) {
-        ::sigdelset(&signals, fault);
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGPIPE, SIGXFSZ}) {
+        ::sigdelset(&signals, own);
     }
     return signals;
 }

@@ -16,7 +16,8 @@ enum class SignalRole {
 /// TTOU are forwarded only to `plain_init`'s child: Cloud Run sends TSTP around maintenance, and would stop Prefect.
 SignalRole role_of(int signal, bool plain_init);
 
-/// Every signal but those that a fault of the program itself raises, which must not be blocked.
+/// Every signal but those that the program raises itself: by a fault, which must not be blocked, or by a write, whose
+/// error says it already (PIPE, XFSZ; they are to be ignored).
 sigset_t handled_signals();
 
 /// `TERM` for SIGTERM, `real-time` for a real-time one.

@@ -29,6 +29,7 @@
 #include <cstring>
 #include <optional>
 #include <random>
+#include <set>
 
 namespace supervisor {
 namespace {
@@ -315,6 +316,7 @@ private:
             case Action::Kind::signal_child: signal_child(action.signal); break;
             case Action::Kind::kill_group: kill_group(); break;
             case Action::Kind::signal_leftovers: signal_leftovers(action.signal); break;
+            case Action::Kind::signal_new_orphans: signal_orphans(action.signal, /*new_ones_only=*/true); break;
             case Action::Kind::look_for_leftovers: perform(rotation_.leftovers(any_leftovers())); break;
             case Action::Kind::arm: arm_rotation_timer(action.delay); break;
             case Action::Kind::disarm: rotation_timer_.cancel(); break;
@@ -394,11 +396,16 @@ private:
 
     void signal_leftovers(int signal) {
         ::kill(-group_, signal);
+        signal_orphans(signal, /*new_ones_only=*/false);
+    }
+
+    void signal_orphans(int signal, bool new_ones_only) {
         if (!children_left_) {
             return;
         }
         for (const pid_t orphan : children()) {
-            if (::getpgid(orphan) != group_) {
+            const bool is_new = orphans_signalled_.insert(orphan).second;
+            if (::getpgid(orphan) != group_ && (is_new || !new_ones_only)) {
                 ::kill(orphan, signal);
             }
         }
@@ -544,7 +551,8 @@ private:
 
     std::optional<pid_t> child_pid_{};
     pid_t group_ = 0;
-    bool children_left_ = false;  ///< when the last one was reaped
+    std::set<pid_t> orphans_signalled_{};  ///< while leaving
+    bool children_left_ = false;           ///< when the last one was reaped
     std::optional<PasswordFile> password_file_{};
     std::optional<TokenInUse> in_use_{};
     std::optional<MissedHandover> missed_handover_{};

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -85,7 +85,7 @@ class HealthAnswer:
 
 
 def wait_until(
-    condition: Callable[[], Found], what: str, timeout: float = LIMIT, pause: float = 0.02
+    condition: Callable[[], Found | None], what: str, timeout: float = LIMIT, pause: float = 0.02
 ) -> Found:
     """Returns the condition's first true value; fails naming `what` when there is none in time."""
     deadline = time.monotonic() + timeout
@@ -105,6 +105,10 @@ def pid_namespace_command() -> tuple[str, ...] | None:
             if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
                 return command
     return None
+
+
+def skip_without_namespaces() -> NoReturn:
+    pytest.skip("unshare can't make a PID namespace here")
 
 
 class Supervisor:
@@ -163,10 +167,7 @@ class Supervisor:
             pytest.fail(f"{BINARY} is missing: ./dev builds it", pytrace=False)
         prefix = list(self._through)
         if self._pid1:
-            namespace = pid_namespace_command()
-            if namespace is None:
-                pytest.skip("unshare can't make a PID namespace here")
-            prefix = [*namespace, *prefix]
+            prefix = [*(pid_namespace_command() or skip_without_namespaces()), *prefix]
         if self._terminal:
             prefix = ["setsid", "--ctty", *prefix]
         try:

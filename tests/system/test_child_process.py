@@ -64,8 +64,10 @@ def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], p
             found = child_of(supervisor)
             descriptors = {entry.name: os.readlink(entry) for entry in (found.directory / "fd").iterdir()}
             assert set(descriptors) == {"0", "1", "2"}
-            ours = Path("/proc", str(supervisor.pid), "fd")
-            assert descriptors == {name: os.readlink(ours / name) for name in descriptors}
+            assert descriptors["0"] == os.devnull
+            assert supervisor.process and supervisor.process.stdout and supervisor.process.stderr
+            for name, stream in (("1", supervisor.process.stdout), ("2", supervisor.process.stderr)):
+                assert descriptors[name] == f"pipe:[{os.fstat(stream.fileno()).st_ino}]"
     finally:
         os.close(reader)
         os.close(writer)

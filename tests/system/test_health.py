@@ -200,8 +200,8 @@ def test_the_child_is_asked_twice_a_second_until_it_answers(world, tmp_path: Pat
 # Its own address
 
 
-def test_off_opens_no_port(world) -> None:
-    with Supervisor(command=["sleep", "600"], world=world, health=False) as supervisor:
+def test_off_opens_no_port() -> None:
+    with Supervisor("--no-token", command=["sleep", "600"], health=False) as supervisor:
         supervisor.wait_for_log("child: started")
         with pytest.raises(ConnectionRefusedError):
             supervisor.health("/livez")

@@ -109,9 +109,9 @@ TEST_CASE("A token too short for the margin is refreshed at a sixteenth of its l
         seconds life;
         milliseconds margin;
     };
-    for (const auto& [life, margin] : {Row{2s, 125ms}, Row{10s, 625ms}, Row{16s, 1s}, Row{60s, 3750ms},
-                                       Row{160s, 10s}, Row{225s, 14062ms}, Row{230s, 14375ms}, Row{231s, 225s},
-                                       Row{300s, 225s}, Row{1200s, 225s}, Row{3599s, 225s}, Row{86400s, 225s}}) {
+    for (const auto& [life, margin] : {Row{2s, 125ms}, Row{10s, 625ms}, Row{16s, 1s}, Row{60s, 3750ms}, Row{160s, 10s},
+                                       Row{225s, 14062ms}, Row{230s, 14375ms}, Row{231s, 225s}, Row{300s, 225s},
+                                       Row{1200s, 225s}, Row{3599s, 225s}, Row{86400s, 225s}}) {
         CAPTURE(life);
         CHECK(pause(with_token(life), start) == life - margin);
     }
@@ -463,18 +463,16 @@ TEST_CASE("The number of requests in a token's life is bounded") {
         CacheModel model;
         std::array<Row, 6> rows;
     };
-    constexpr std::array tables{Table{CacheModel::new_at_300_s,
-                                      {Row{10s, {2, 2, 2, 2}}, Row{30s, {2, 2, 2, 2}}, Row{60s, {1, 1, 1, 1}},
-                                       Row{5min, {20, 17, 17, 17}}, Row{20min, {32, 12, 12, 12}},
-                                       Row{1h, {60, 31, 2, 1}}}},
-                                Table{CacheModel::new_at_240_s,
-                                      {Row{10s, {2, 2, 2, 2}}, Row{30s, {2, 2, 2, 2}}, Row{60s, {2, 2, 2, 2}},
-                                       Row{5min, {21, 18, 18, 18}}, Row{20min, {34, 14, 14, 14}},
-                                       Row{1h, {61, 32, 7, 1}}}},
-                                Table{CacheModel::stale_while_refresh,
-                                      {Row{10s, {3, 3, 3, 3}}, Row{30s, {3, 3, 3, 3}}, Row{60s, {2, 2, 2, 2}},
-                                       Row{5min, {21, 18, 18, 18}}, Row{20min, {33, 13, 13, 13}},
-                                       Row{1h, {61, 32, 2, 2}}}}};
+    constexpr std::array tables{
+        Table{CacheModel::new_at_300_s,
+              {Row{10s, {2, 2, 2, 2}}, Row{30s, {2, 2, 2, 2}}, Row{60s, {1, 1, 1, 1}}, Row{5min, {20, 17, 17, 17}},
+               Row{20min, {32, 12, 12, 12}}, Row{1h, {60, 31, 2, 1}}}},
+        Table{CacheModel::new_at_240_s,
+              {Row{10s, {2, 2, 2, 2}}, Row{30s, {2, 2, 2, 2}}, Row{60s, {2, 2, 2, 2}}, Row{5min, {21, 18, 18, 18}},
+               Row{20min, {34, 14, 14, 14}}, Row{1h, {61, 32, 7, 1}}}},
+        Table{CacheModel::stale_while_refresh,
+              {Row{10s, {3, 3, 3, 3}}, Row{30s, {3, 3, 3, 3}}, Row{60s, {2, 2, 2, 2}}, Row{5min, {21, 18, 18, 18}},
+               Row{20min, {33, 13, 13, 13}}, Row{1h, {61, 32, 2, 2}}}}};
     for (const auto& [model, rows] : tables) {
         for (const auto& [life, most] : rows) {
             for (std::size_t i = 0; i < intervals.size(); ++i) {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "refresh_schedule.hpp"
-#include "simulated/world_time.hpp"
 #include "simulated/caching_server.hpp"
+#include "simulated/world_time.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -19,9 +19,9 @@ using supervisor::RefreshSchedule;
 struct Weather {
     milliseconds shortest_latency{1};
     milliseconds longest_latency{20};
-    double failures = 0;        ///< share of the requests that fail on their own
-    double retry_afters = 0;    ///< share of the failures that ask for patience
-    milliseconds outages{0};    ///< mean time between two; 0 for none. In an outage every request fails.
+    double failures = 0;      ///< share of the requests that fail on their own
+    double retry_afters = 0;  ///< share of the failures that ask for patience
+    milliseconds outages{0};  ///< mean time between two; 0 for none. In an outage every request fails.
     milliseconds longest_outage{0};
     double late_timers = 0;
     milliseconds latest_timer{0};

@@ -45,7 +45,8 @@ public:
     double unit() { return static_cast<double>(engine_() >> 11U) * 0x1p-53; }
     bool chance(double probability) { return unit() < probability; }
     milliseconds between(milliseconds least, milliseconds most) {
-        return least + milliseconds{static_cast<milliseconds::rep>(unit() * static_cast<double>((most - least).count()))};
+        return least +
+               milliseconds{static_cast<milliseconds::rep>(unit() * static_cast<double>((most - least).count()))};
     }
     std::uint64_t below(std::uint64_t limit) { return engine_() % limit; }
 
