@@ -20,7 +20,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Long tests first, each followed by a short one: xdist hands them out in pairs, and two long ones in a row on one
+    worker would be what everything waits for. Run it with --maxschedchunk 1."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = [item for item in items if not item.get_closest_marker("long")]
+    # The longest of all starts first.
+    long.sort(key=lambda item: "restart" not in item.nodeid)
+    pairs = [item for pair in zip(long, short) for item in pair]
+    items[:] = pairs + long[len(short) :] + short[len(long) :]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test measured is said also when it passed."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

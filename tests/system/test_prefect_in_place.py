@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from stat import S_IMODE
 
+import pytest
+
 from prefect_load import PrefectLoad
 from prefect_server import START_LIMIT, prefect_environment
 from processes import find_process
@@ -32,6 +34,7 @@ def check_no_process_shows_a_token(world: World) -> None:
         assert leaks_in_processes(kind, world.tokens()) == {}
 
 
+@pytest.mark.long
 def test_ten_token_lives_without_a_failed_request_or_a_restart(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

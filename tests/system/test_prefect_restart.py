@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from signal import SIGTERM
 
+import pytest
+
 from log_lines import LogLine
 from prefect_load import PrefectLoad, Request
 from prefect_server import START_LIMIT, prefect_environment
@@ -102,6 +104,7 @@ def check_logins(rotations: list[Rotation], logins: list[Login]) -> None:
         assert tokens == {rotation.token}
 
 
+@pytest.mark.long
 def test_five_rotations_lose_no_login_and_never_end_the_container(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
