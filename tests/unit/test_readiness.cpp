@@ -1,0 +1,96 @@
+#include "readiness.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+using namespace supervisor;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr Moment start{1'795'000'000'000ms, 4'711'000ms};
+
+}  // namespace
+
+TEST_CASE("A child is asked every 500 ms until its first answer") {
+    Readiness readiness{true};
+    CHECK_FALSE(readiness.sleep(start).has_value());
+    readiness.child_started(start);
+    auto now = start;
+    for (int i = 0; i < 5; ++i) {
+        CHECK(readiness.sleep(now) == 500ms);
+        CHECK_FALSE(readiness.due(now + 499ms));
+        now = now + 500ms;
+        CHECK(readiness.due(now));
+        readiness.asked();
+        CHECK_FALSE(readiness.due(now));
+        CHECK_FALSE(readiness.answered(false, now));
+        CHECK_FALSE(readiness.ready(now));
+        CHECK_FALSE(readiness.ever_ready());
+    }
+    readiness.asked();
+    CHECK(readiness.answered(true, now));
+    CHECK(readiness.ready(now));
+    CHECK(readiness.ever_ready());
+}
+
+TEST_CASE("A ready child is asked every 10 s and sooner after a miss") {
+    Readiness readiness{true};
+    readiness.child_started(start);
+    readiness.answered(true, start);
+    CHECK(readiness.sleep(start) == 10s);
+    readiness.asked();
+    CHECK_FALSE(readiness.answered(false, start + 10s));
+    CHECK(readiness.sleep(start + 10s) == 2s);
+    CHECK_FALSE(readiness.answered(true, start + 12s));
+    CHECK(readiness.sleep(start + 12s) == 10s);
+}
+
+TEST_CASE("An answer counts for 15 s") {
+    Readiness readiness{true};
+    readiness.child_started(start);
+    readiness.answered(true, start);
+    CHECK(readiness.ready(start + 15s - 1ms));
+    CHECK_FALSE(readiness.ready(start + 15s));
+    readiness.answered(true, start + 20s);
+    CHECK(readiness.ready(start + 20s));
+}
+
+TEST_CASE("The next child has to answer for itself but the start is over") {
+    Readiness readiness{true};
+    readiness.child_started(start);
+    readiness.answered(true, start);
+    readiness.child_leaves();
+    CHECK_FALSE(readiness.ready(start));
+    CHECK_FALSE(readiness.sleep(start).has_value());
+    readiness.child_started(start + 1s);
+    CHECK_FALSE(readiness.ready(start + 1s));
+    CHECK(readiness.ever_ready());
+    CHECK(readiness.sleep(start + 1s) == 500ms);
+    CHECK(readiness.answered(true, start + 2s));
+}
+
+TEST_CASE("With the question off a child is ready as long as it runs") {
+    Readiness readiness{false};
+    CHECK_FALSE(readiness.ever_ready());
+    readiness.child_started(start);
+    CHECK(readiness.ready(start + 24h));
+    CHECK(readiness.ever_ready());
+    CHECK_FALSE(readiness.due(start + 24h));
+    readiness.child_leaves();
+    CHECK_FALSE(readiness.ready(start));
+}
+
+TEST_CASE("Only a good answer counts and Prefect's own is known by its body") {
+    const auto good = [](long status, const std::string& body, bool is_prefect) {
+        return !judge_readiness(HttpAnswer{.status = status, .body = body}, is_prefect).has_value();
+    };
+    CHECK(good(200, "true", true));
+    CHECK_FALSE(good(200, "<!doctype html>", true));
+    CHECK(good(200, "<!doctype html>", false));
+    CHECK(good(204, "", false));
+    for (const long status : {301, 404, 500, 503}) {
+        CHECK_FALSE(good(status, "true", true));
+        CHECK_FALSE(good(status, "", false));
+    }
+    CHECK(judge_readiness(Fault{"connection refused"}, true)->why == "connection refused");
+}
