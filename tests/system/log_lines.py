@@ -56,7 +56,7 @@ def _parse_text(raw: str) -> LogLine | None:
         name, _, value = assignment[1:].partition("=")
         if value.startswith('"'):
             value = json.loads(value)
-        elif re.fullmatch(r"-?\d+", value):
+        elif name != "hash" and re.fullmatch(r"-?\d+", value):
             value = int(value)
         fields[name] = value
     return LogLine(raw, datetime.fromisoformat(line["time"]), line["severity"], parts["message"], fields)

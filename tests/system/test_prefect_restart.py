@@ -75,7 +75,7 @@ def read_rotations(log: list[LogLine]) -> list[Rotation]:
 
 def token_hash(line: LogLine) -> str:
     # Eight digits may well look like a number.
-    return str(line.fields["hash"]).zfill(8)
+    return line.fields["hash"]
 
 
 def cost_of(rotation: Rotation, load: PrefectLoad) -> Cost:
