@@ -74,7 +74,6 @@ def read_rotations(log: list[LogLine]) -> list[Rotation]:
 
 
 def token_hash(line: LogLine) -> str:
-    # Eight digits may well look like a number.
     return line.fields["hash"]
 
 
