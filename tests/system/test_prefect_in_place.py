@@ -87,8 +87,8 @@ def test_ten_token_lives_without_a_failed_request_or_a_restart(
 
     assert [str(request) for request in load.failed] == []
     assert refused == []
-    # The newest one may have come a moment ago.
-    assert all(by_token[token.hash] for token in tokens[:-1])
+    # A start may be longer than a token's life, and log in with the next one only; the newest may have come a moment ago.
+    assert all(by_token[token.hash] for token in tokens[before_load:-1])
     assert status["child"]["pid"] == child
     assert status["restarts"] == 0
     assert status["rotations"] >= TOKEN_LIVES
