@@ -26,6 +26,11 @@ constexpr std::uint32_t longest_header = 8 * 1024;
 constexpr std::chrono::seconds request_timeout{5};
 constexpr std::chrono::milliseconds pause_after_failed_accept{100};
 
+/// Whether the client sent what is no HTTP, as against a connection that broke.
+bool is_http_error(error_code error) {
+    return error.category() == http::make_error_code(http::error::end_of_stream).category();
+}
+
 /// One connection, from accept to close. It lives as long as an operation of it is under way.
 class Session : public std::enable_shared_from_this<Session> {
 public:
@@ -69,14 +74,13 @@ private:
     }
 
     void on_header(error_code error) {
-        static const auto& http_errors = http::make_error_code(http::error::end_of_stream).category();
         if (phase_ == Phase::late) {
             refuse(http::status::request_timeout, "the request took longer than 5 s");
         } else if (!error) {
             answer();
         } else if (error == http::error::header_limit || error == http::error::buffer_overflow) {
             refuse(http::status::request_header_fields_too_large, "the header is longer than 8 KiB");
-        } else if (error.category() == http_errors && error != http::error::end_of_stream) {
+        } else if (error != http::error::end_of_stream && is_http_error(error)) {
             refuse(http::status::bad_request, "this is not an HTTP/1.1 request: " + error.message());
         } else {
             close();
