@@ -1,4 +1,5 @@
 #include "log.hpp"
+#include "probe.hpp"
 #include "settings.hpp"
 #include "signal_table.hpp"
 #include "supervise.hpp"
@@ -56,6 +57,9 @@ int supervise(const std::vector<std::string>& arguments) {
         const auto& [code, text] = settings.error();
         std::fputs(text.c_str(), code == 0 ? stdout : stderr);
         return code;
+    }
+    if (settings->probe_url) {
+        return supervisor::probe(*settings->probe_url);
     }
     if (settings->use_token) {
         forbid_core_files();

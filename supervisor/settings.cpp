@@ -127,6 +127,11 @@ bool take_health_address(Settings& settings, const std::string& text) {
     return true;
 }
 
+bool is_http_url(std::string_view text) {
+    constexpr std::string_view scheme = "http://";
+    return text.starts_with(scheme) && text.size() > scheme.size();
+}
+
 bool take_ready_url(Settings& settings, const std::string& text) {
     settings.ready_url_is_prefect = false;
     if (text == "off") {
@@ -134,7 +139,12 @@ bool take_ready_url(Settings& settings, const std::string& text) {
         return true;
     }
     settings.ready_url = text;
-    return text.starts_with("http://") && text.size() > std::string_view{"http://"}.size();
+    return is_http_url(text);
+}
+
+bool take_probe_url(Settings& settings, const std::string& text) {
+    settings.probe_url = text;
+    return is_http_url(text);
 }
 
 bool take_ssl(Settings& settings, const std::string& text) {
@@ -219,6 +229,10 @@ std::vector<Setting> all_settings() {
     all.push_back({"", "--ready-url", "URL",
                    "what tells that the child is ready, or off [Prefect's own health page; off with --no-token]",
                    "an http:// URL, or off", take_ready_url});
+    all.push_back({"", "--probe", "URL",
+                   "ask URL once and exit, 0 if the answer is 200 to 299, else 1: for a HEALTHCHECK such as --probe "
+                   "http://127.0.0.1:8081/readyz",
+                   "an http:// URL", take_probe_url});
     all.push_back({"", "--map-exit", "N", "exit code N of the child becomes 0; repeatable",
                    "a whole number from 0 to 255",
                    [](Settings& s, const std::string& text) {
@@ -465,7 +479,7 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
     }
     settle_log_format(settings, environment);
     settle_command(settings);
-    if (!settings.use_token) {
+    if (!settings.use_token || settings.probe_url) {
         return settings;
     }
     if (settings.ready_url_is_prefect) {

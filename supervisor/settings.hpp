@@ -53,6 +53,7 @@ struct Settings {
     Level log_level = Level::info;
     bool use_token = true;
     bool check_only = false;
+    std::optional<std::string> probe_url{};  ///< ask it and exit; no other setting counts then
     bool single_child = false;
     std::vector<int> mapped_exit_codes{};
     std::vector<std::string> command{};  ///< never empty
