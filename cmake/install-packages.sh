@@ -2,7 +2,7 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are there.
 #
-#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, lint
+#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, lint, arm64
 #
 # --check installs nothing: the exit code says whether all of them are there.
 set -euo pipefail
@@ -38,7 +38,12 @@ for group; do
             usable_go || newer_packages+=(golang-go)
             ;;
         lint) packages+=(clang clang-tidy) ;;
-        *) fail "unknown group '$group' (known: build, run, test, lint)" ;;
+        # Unlike qemu-user-static, qemu-user does not change how the machine executes programs.
+        arm64)
+            command -v aarch64-linux-gnu-g++ >/dev/null || packages+=(g++-aarch64-linux-gnu)
+            command -v qemu-aarch64 >/dev/null || command -v qemu-aarch64-static >/dev/null || packages+=(qemu-user)
+            ;;
+        *) fail "unknown group '$group' (known: build, run, test, lint, arm64)" ;;
     esac
 done
 
