@@ -22,6 +22,7 @@ from world.metadata import MetadataServer  # noqa: E402
 from world.options import Options, parse_options  # noqa: E402
 from world.postgres import Postgres, PostgresError  # noqa: E402
 from world.records import Login, MetadataRequest  # noqa: E402
+from world.running_postgres import RunningPostgres  # noqa: E402
 from world.tokens import Mint, TokenCache  # noqa: E402
 
 
@@ -31,7 +32,7 @@ class World:
         self._stop = asyncio.Event()
         self._metadata: MetadataServer | None = None
         self._front: IamFront | None = None
-        self._postgres: Postgres | None = None
+        self._postgres: Postgres | RunningPostgres | None = None
         self._control: ControlServer | None = None
 
     async def run(self) -> None:
@@ -95,7 +96,10 @@ class World:
 
     async def _start_database(self, mint: Mint) -> Path | None:
         options = self._options
-        self._postgres = Postgres(options.postgres_dir, options.template_dir, self._state.path)
+        if options.postgres_socket is not None:
+            self._postgres = RunningPostgres(options.postgres_socket)
+        else:
+            self._postgres = Postgres(options.postgres_dir, options.template_dir, self._state.path)
         ca, context = None, None
         if options.tls is not TlsMode.OFF:
             ca, context = make_certificates(self._state.path, options.host)

@@ -14,6 +14,7 @@ from world.iam_front import IamFront
 from world.listener import Listener
 from world.metadata import MetadataServer
 from world.postgres import Postgres
+from world.running_postgres import RunningPostgres
 from world.records import MintedToken
 from world.script import Step
 from world.tokens import CacheModel, Mint, Token, TokenCache, check_life
@@ -28,7 +29,7 @@ class ControlServer:
         cache: TokenCache,
         metadata: MetadataServer,
         front: IamFront | None,
-        postgres: Postgres | None,
+        postgres: Postgres | RunningPostgres | None,
     ) -> None:
         self._mint, self._cache = mint, cache
         self._metadata, self._front, self._postgres = metadata, front, postgres

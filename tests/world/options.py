@@ -45,6 +45,7 @@ class Options:
     tls: TlsMode
     postgres: bool
     postgres_dir: Path
+    postgres_socket: Path | None
     template_dir: Path
     state_dir: Path | None
     ready_file: Path | None
@@ -119,6 +120,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default=_POSTGRES,
         metavar="DIR",
         help="a PostgreSQL with bin, lib and share (default: that of the npm package in .deps)",
+    )
+    database.add_argument(
+        "--postgres-socket",
+        type=Path,
+        metavar="DIR",
+        help="use the PostgreSQL that runs already and has its socket there, with a superuser cloudsqladmin whom it "
+        "trusts; what is made in it stays",
     )
     database.add_argument(
         "--template-dir",

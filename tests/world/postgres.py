@@ -23,16 +23,16 @@ from world import pg_wire
 from world.pg_wire import quote_identifier
 
 # The roles that Cloud SQL has. Nobody but Google is a superuser; `postgres` is the owner's account.
-_SUPERUSER = "cloudsqladmin"
+SUPERUSER = "cloudsqladmin"
 _ADMINISTRATOR = "postgres"
-_CLOUD_SQL_ROLES = f"""
-CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEDB CREATEROLE;
-CREATE ROLE {_ADMINISTRATOR} LOGIN CREATEDB CREATEROLE IN ROLE cloudsqlsuperuser;
-CREATE ROLE cloudsqliamserviceaccount NOLOGIN;
-"""
+CLOUD_SQL_ROLES = {
+    "cloudsqlsuperuser": "NOLOGIN CREATEDB CREATEROLE",
+    _ADMINISTRATOR: "LOGIN CREATEDB CREATEROLE IN ROLE cloudsqlsuperuser",
+    "cloudsqliamserviceaccount": "NOLOGIN",
+}
 
 _INITDB = [
-    f"--username={_SUPERUSER}",
+    f"--username={SUPERUSER}",
     "--auth=trust",
     "--encoding=UTF8",
     "--no-locale",
@@ -63,7 +63,7 @@ _SETTINGS = {
 _PORT = 5432
 # Linux allows 107 bytes for the path of a unix socket.
 _LONGEST_SOCKET_PATH = 107
-_START_LIMIT = 60.0
+START_LIMIT = 60.0
 _STOP_LIMIT = 10.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -71,6 +71,42 @@ _libc = ctypes.CDLL(None)
 
 class PostgresError(Exception):
     """One line that says what was tried and why it failed."""
+
+
+def create_roles_sql() -> str:
+    return "".join(f"CREATE ROLE {name} {options};\n" for name, options in CLOUD_SQL_ROLES.items())
+
+
+async def run_as(socket_path: str, user: str, database: str, statements: list[str]) -> list[str | None]:
+    try:
+        return await pg_wire.run_sql(socket_path, user, database, statements)
+    except (pg_wire.ServerError, pg_wire.ProtocolError) as error:
+        raise PostgresError(f"PostgreSQL refused to set up the database {database!r}: {error}") from None
+
+
+async def create_database(socket_path: str, iam_user: str, database: str, schema: str | None) -> None:
+    """Makes what the administrator makes in Cloud SQL, and grants what the IAM user is to have."""
+    user_name, database_name = quote_identifier(iam_user), quote_identifier(database)
+    await run_as(
+        socket_path,
+        SUPERUSER,
+        "template1",
+        [
+            f"CREATE DATABASE {database_name} OWNER cloudsqlsuperuser",
+            f"CREATE ROLE {user_name} LOGIN IN ROLE cloudsqliamserviceaccount",
+        ],
+    )
+    schema_name = quote_identifier(schema or "public")
+    await run_as(
+        socket_path,
+        _ADMINISTRATOR,
+        database,
+        [
+            *([f"CREATE SCHEMA {schema_name}"] if schema else []),
+            f"GRANT ALL ON SCHEMA {schema_name} TO {user_name}",
+            f"GRANT CREATE ON DATABASE {database_name} TO {user_name}",
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +161,7 @@ class Postgres:
 
     @property
     def socket_path(self) -> str:
-        return str(_socket_path(self._home))
+        return str(socket_in(self._home))
 
     @property
     def pid(self) -> int | None:
@@ -151,39 +187,14 @@ class Postgres:
                 **self._account.subprocess_arguments(),
             )
         try:
-            async with asyncio.timeout(_START_LIMIT):
+            async with asyncio.timeout(START_LIMIT):
                 await self._wait_until_it_answers()
         except TimeoutError:
             words = self.last_words()
-            raise PostgresError(f"PostgreSQL did not answer within {_START_LIMIT:g} s: {words}") from None
+            raise PostgresError(f"PostgreSQL did not answer within {START_LIMIT:g} s: {words}") from None
 
     async def create_database(self, iam_user: str, database: str, schema: str | None) -> None:
-        """Makes what the administrator makes in Cloud SQL, and grants what the IAM user is to have."""
-        user_name, database_name = quote_identifier(iam_user), quote_identifier(database)
-        await self.run(
-            _SUPERUSER,
-            "template1",
-            [
-                f"CREATE DATABASE {database_name} OWNER cloudsqlsuperuser",
-                f"CREATE ROLE {user_name} LOGIN IN ROLE cloudsqliamserviceaccount",
-            ],
-        )
-        schema_name = quote_identifier(schema or "public")
-        await self.run(
-            _ADMINISTRATOR,
-            database,
-            [
-                *([f"CREATE SCHEMA {schema_name}"] if schema else []),
-                f"GRANT ALL ON SCHEMA {schema_name} TO {user_name}",
-                f"GRANT CREATE ON DATABASE {database_name} TO {user_name}",
-            ],
-        )
-
-    async def run(self, user: str, database: str, statements: list[str]) -> list[str | None]:
-        try:
-            return await pg_wire.run_sql(self.socket_path, user, database, statements)
-        except (pg_wire.ServerError, pg_wire.ProtocolError) as error:
-            raise PostgresError(f"PostgreSQL refused to set up the database {database!r}: {error}") from None
+        await create_database(self.socket_path, iam_user, database, schema)
 
     async def wait(self) -> int:
         assert self._process is not None
@@ -216,7 +227,7 @@ class Postgres:
         assert self._process is not None
         while self._process.returncode is None:
             with suppress(OSError, pg_wire.ServerError, pg_wire.ProtocolError):
-                await pg_wire.run_sql(self.socket_path, _SUPERUSER, "template1", ["SELECT 1"])
+                await pg_wire.run_sql(self.socket_path, SUPERUSER, "template1", ["SELECT 1"])
                 return
             await asyncio.sleep(0.02)
         raise PostgresError(f"PostgreSQL ended at its start: {self.last_words() or 'it said nothing'}")
@@ -232,7 +243,7 @@ class Postgres:
     def _template(self) -> Path:
         """A data directory as initdb leaves it, with Cloud SQL's roles; made once and then copied."""
         version = self._run_tool("postgres", "--version").strip()
-        content = "\n".join([version, *_INITDB, _CLOUD_SQL_ROLES])
+        content = "\n".join([version, *_INITDB, create_roles_sql()])
         name = f"pgdata-template-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
         try:
             self._template_directory.mkdir(parents=True, exist_ok=True)
@@ -254,7 +265,7 @@ class Postgres:
         data = self._home / "template"
         shutil.rmtree(data, ignore_errors=True)
         self._run_tool("initdb", "-D", str(data), *_INITDB)
-        self._run_tool("postgres", "--single", "-D", str(data), "template1", sql=_CLOUD_SQL_ROLES)
+        self._run_tool("postgres", "--single", "-D", str(data), "template1", sql=create_roles_sql())
         return data
 
     def _run_tool(self, tool: str, *arguments: str, sql: str | None = None) -> str:
@@ -278,8 +289,8 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
-def _socket_path(home: Path) -> Path:
-    return home / f".s.PGSQL.{_PORT}"
+def socket_in(directory: Path) -> Path:
+    return directory / f".s.PGSQL.{_PORT}"
 
 
 def _make_home(state_directory: Path, account: Account) -> Path:
@@ -290,7 +301,7 @@ def _make_home(state_directory: Path, account: Account) -> Path:
         except OSError:
             continue
         _give_to(home, account)
-        fits = len(os.fsencode(_socket_path(home))) <= _LONGEST_SOCKET_PATH
+        fits = len(os.fsencode(socket_in(home))) <= _LONGEST_SOCKET_PATH
         if fits and account.can("-w", home):
             return home
         home.rmdir()
@@ -307,12 +318,12 @@ def _usable_distribution(distribution: Path, home: Path, account: Account) -> Pa
             f"there is no PostgreSQL in {distribution} (no bin/postgres): name one with --postgres-dir"
         )
     with suppress(PermissionError):
-        _make_links(distribution)
+        make_links(distribution)
         if account.can("-x", server):
             return distribution
     copy = home / "distribution"
     shutil.copytree(distribution, copy, symlinks=True, copy_function=_link_or_copy)
-    _make_links(copy)
+    make_links(copy)
     return copy
 
 
@@ -323,7 +334,7 @@ def _link_or_copy(source: str, destination: str) -> None:
         shutil.copy2(source, destination)
 
 
-def _make_links(distribution: Path) -> None:
+def make_links(distribution: Path) -> None:
     """Makes the libraries' symbolic links. npm keeps none: the package only lists them, for an install
     script that npm may not run."""
     listing = distribution / "pg-symlinks.json"
