@@ -1,11 +1,15 @@
 # Generates version.hpp and version.cpp into the build tree. The commit is looked up at every build; the file is
 # rewritten, and compiled again, only when the commit has changed.
 if(CMAKE_SCRIPT_MODE_FILE)
-  execute_process(
-    COMMAND git -C ${SOURCE_DIR} rev-parse --short=12 HEAD
-    OUTPUT_VARIABLE COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
-  if(failed)
-    set(COMMIT unknown)
+  # A build without the repository, such as an image's, is told which commit it is.
+  set(COMMIT "$ENV{SUPERVISOR_COMMIT}")
+  if(NOT COMMIT)
+    execute_process(
+      COMMAND git -C ${SOURCE_DIR} rev-parse --short=12 HEAD
+      OUTPUT_VARIABLE COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+    if(failed)
+      set(COMMIT unknown)
+    endif()
   endif()
   configure_file(${SOURCE_DIR}/cmake/version.cpp.in ${OUTPUT} @ONLY)
   return()

@@ -1,0 +1,12 @@
+#!/bin/sh
+# EXTRA_PIP_PACKAGES is the base image's own feature: its entrypoint installs them. That is done once, before any child, and not
+# again at a rotation. A stop meanwhile ends the container at once, although PID 1 is no supervisor yet.
+set -eu
+
+if [ -n "${EXTRA_PIP_PACKAGES:-}" ]; then
+    trap 'exit 143' TERM INT
+    /opt/prefect/entrypoint.sh true &
+    wait "$!"
+    trap - TERM INT
+fi
+exec prefect-supervisor "$@"
