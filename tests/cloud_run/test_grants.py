@@ -1,0 +1,187 @@
+"""The grants job, really run, against a PostgreSQL 18 whose administrator is no superuser, like Cloud SQL's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from google_cloud import LIMIT, PROJECT, GoogleCloud
+from world.client import World
+
+IAM_USER = f"prefect-sa@{PROJECT}.iam"
+SUPERUSER = "cloudsqladmin"
+ADMINISTRATOR = "postgres"
+CAN_CREATE = (
+    "CREATE TABLE a_table (name text);"
+    " CREATE INDEX ON a_table USING gin (name gin_trgm_ops);"
+    " DROP TABLE a_table"
+)
+
+
+class Database:
+    def __init__(self, world: World, name: str) -> None:
+        self.socket_directory = world.socket_directory
+        self.name = name
+
+    def psql(
+        self, user: str, sql: str, password: str = "none", database: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.socket_directory, "-U", user]
+        return subprocess.run(
+            [*command, "-d", database or self.name, "-c", sql],
+            env={"PATH": os.environ["PATH"], "PGPASSWORD": password},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+
+    def as_superuser(self, sql: str, database: str = "") -> str:
+        result = self.psql(SUPERUSER, sql, database=database)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    @property
+    def password_of_administrator(self) -> str:
+        return self.as_superuser(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{ADMINISTRATOR}'")
+
+
+@pytest.fixture
+def database(database_world: World, cloud: GoogleCloud) -> Iterator[Database]:
+    """Set-up makes it, in a server that wants the administrator's password."""
+    database = Database(database_world, "prefect_on_cloud_run")
+    rules = Path(database_world.socket_directory) / "data/pg_hba.conf"
+    wanted = f"local all {ADMINISTRATOR} scram-sha-256\n"
+    if wanted not in rules.read_text():
+        rules.write_text(wanted + rules.read_text())
+        database.as_superuser("SELECT pg_reload_conf()", database="postgres")
+    cloud.environment |= {"STAND_IN_POSTGRES": database.socket_directory, "DB_NAME": database.name}
+    yield database
+    for statement in (
+        f'DROP DATABASE IF EXISTS "{database.name}" (FORCE)',
+        f'DROP ROLE IF EXISTS "{IAM_USER}"',
+    ):
+        database.as_superuser(statement, database="postgres")
+
+
+@pytest.mark.parametrize("schema", ["public", "prefect"])
+def test_the_account_may_make_tables_and_finds_pg_trgm(
+    schema: str, cloud: GoogleCloud, database: Database
+) -> None:
+    for _ in range(2):
+        cloud.succeed("setup", DB_SCHEMA=schema)
+        result = database.psql(IAM_USER, f'SET search_path TO "{schema}", public; {CAN_CREATE}')
+        assert result.returncode == 0, result.stderr
+    administrator = database.as_superuser(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ADMINISTRATOR}'")
+    assert administrator == "f"
+
+
+def test_before_the_grants_the_account_may_not(cloud: GoogleCloud, database: Database) -> None:
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud run jobs execute").returncode != 0
+    result = database.psql(IAM_USER, CAN_CREATE)
+    assert "permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("schema", ["public", "prefect"])
+def test_the_account_has_rights_on_its_schema_alone(
+    schema: str, cloud: GoogleCloud, database: Database
+) -> None:
+    cloud.succeed("setup", DB_SCHEMA=schema)
+    assert "permission denied" in database.psql(IAM_USER, "CREATE SCHEMA another").stderr
+    if schema != "public":
+        assert (
+            "permission denied" in database.psql(IAM_USER, "CREATE TABLE public.a_table (name text)").stderr
+        )
+
+
+@pytest.mark.parametrize("schema", ["public", "prefect"])
+def test_prefects_migrations_need_no_more(
+    schema: str, cloud: GoogleCloud, database: Database, tmp_path: Path
+) -> None:
+    cloud.succeed("setup", DB_SCHEMA=schema)
+    url = f"postgresql+asyncpg://{IAM_USER.replace('@', '%40')}@/{database.name}?host={database.socket_directory}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": url,
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": f"{schema},public",
+    }
+    upgrade = [str(Path(sys.executable).with_name("prefect")), "server", "database", "upgrade", "-y"]
+    result = subprocess.run(upgrade, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    schemas = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('flow_run', 'alembic_version')"
+    assert database.as_superuser(schemas) == schema
+
+
+def test_after_the_grants_the_administrator_has_no_password(cloud: GoogleCloud, database: Database) -> None:
+    cloud.succeed("setup")
+    assert database.password_of_administrator == ""
+    assert not cloud.leftovers
+
+
+def test_the_password_is_random_and_opens_nothing_after_a_job_that_failed(
+    cloud: GoogleCloud, database: Database
+) -> None:
+    passwords = set()
+    for _ in range(2):
+        kept = cloud.home / "kept-secret"
+        result = cloud.script(
+            "setup", STAND_IN_FAIL="each gcloud run jobs execute", STAND_IN_KEEP_SECRET=str(kept)
+        )
+        assert result.returncode != 0
+        password = kept.read_text()
+        assert len(password) >= 24
+        passwords.add(password)
+        # It is not the empty one either: another random one, which nobody knows, took its place.
+        assert database.password_of_administrator.startswith("SCRAM-SHA-256")
+        assert database.psql(ADMINISTRATOR, "SELECT 1", password=password).returncode != 0
+    assert len(passwords) == 2
+
+
+def test_a_statement_that_fails_undoes_all_of_the_job(cloud: GoogleCloud, database: Database) -> None:
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud run jobs execute").returncode != 0
+    # An extension of which the administrator can make no use, in the way of the third statement.
+    database.as_superuser(
+        "CREATE FUNCTION public.show_limit() RETURNS real LANGUAGE sql AS 'SELECT 1.0::real'"
+    )
+    result = cloud.script("setup", DB_SCHEMA="prefect")
+    assert 'failed in step "2.5 Grants"' in result.stderr
+    assert database.as_superuser("SELECT count(*) FROM pg_namespace WHERE nspname = 'prefect'") == "0"
+    assert not cloud.leftovers
+
+
+def test_the_password_is_on_no_command_line_and_in_no_file(cloud: GoogleCloud, database: Database) -> None:
+    kept = cloud.home.parent / "kept-secret"
+    result = cloud.succeed("setup", STAND_IN_KEEP_SECRET=str(kept), STAND_IN_WATCH_PROCESSES="1")
+    password = kept.read_text()
+    assert password not in result.stdout + result.stderr
+    for path in cloud.home.rglob("*"):
+        if path.is_file():
+            assert password not in path.read_text(), path
+    # What was looked through is what would have it: the arguments and the job's definition.
+    assert "set-password" in (cloud.home / "commands.jsonl").read_text()
+    assert "set-password" in (cloud.home / "processes").read_text()
+    assert "PGPASSWORD" in (cloud.home / "yaml/Job").read_text()
+
+
+def test_the_search_for_the_password_would_find_it_in_gclouds_log(cloud: GoogleCloud) -> None:
+    """gcloud logs its flags, also those from a flags file, unless it is told not to log; so does the stand-in."""
+    command = [
+        "gcloud",
+        "sql",
+        "users",
+        "set-password",
+        "postgres",
+        "--instance=prefect-db",
+        "--flags-file=-",
+    ]
+    environment = cloud.environment | {"CLOUDSDK_CORE_PROJECT": PROJECT}
+    subprocess.run(
+        command, env=environment, input='{"--password": "a-password"}', text=True, capture_output=True
+    )
+    assert "a-password" in (cloud.home / "logs").read_text()

@@ -1,0 +1,405 @@
+"""Every command of the tutorial has its counterpart in the scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from google_cloud import PROJECT, SCRIPTS, GoogleCloud
+
+ACCOUNT = f"prefect-sa@{PROJECT}.iam.gserviceaccount.com"
+DATABASE_USER = f"prefect-sa@{PROJECT}.iam"
+IMAGES = f"us-central1-docker.pkg.dev/{PROJECT}/prefect-repo"
+REGION = "--region=us-central1"
+INSTANCE = "--instance=prefect-db"
+NETWORK = {"network": "prefect-network", "subnetwork": "prefect-subnet"}
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """What the tutorial runs, and what the script runs for it: a command that begins with `ours` and has all of
+    `words`; where it takes YAML, with the values of `yaml` in it (keys joined by dots)."""
+
+    tutorial: str
+    script: str
+    ours: str
+    words: tuple[str, ...] = ()
+    yaml: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return self.tutorial
+
+
+SERVICE = "spec.template.spec.containers.0."
+JOB = "spec.template.spec.template.spec.containers.0."
+
+# A tutorial's command as it is there, without the values of its flags.
+COUNTERPARTS = [
+    Counterpart("gcloud config get-value project", "setup", "gcloud config get-value project"),
+    Counterpart(
+        "gcloud services enable",
+        "setup",
+        "gcloud services enable",
+        (
+            "run.googleapis.com",
+            "sqladmin.googleapis.com",
+            "compute.googleapis.com",
+            "artifactregistry.googleapis.com",
+            "servicenetworking.googleapis.com",
+        ),
+    ),
+    Counterpart(
+        "gcloud compute networks create --subnet-mode",
+        "setup",
+        "gcloud compute networks create prefect-network",
+        ("--subnet-mode=custom",),
+    ),
+    Counterpart(
+        "gcloud compute networks subnets create --network --region --range --enable-private-ip-google-access",
+        "setup",
+        "gcloud compute networks subnets create prefect-subnet",
+        ("--network=prefect-network", REGION, "--range=10.0.0.0/24", "--enable-private-ip-google-access"),
+    ),
+    Counterpart(
+        "gcloud iam service-accounts create --display-name",
+        "setup",
+        "gcloud iam service-accounts create prefect-sa",
+        ("--display-name=Prefect Database Service Account",),
+    ),
+    *(
+        Counterpart(
+            f"gcloud projects add-iam-policy-binding --member --role={role}",
+            "setup",
+            f"gcloud projects add-iam-policy-binding {PROJECT}",
+            (f"--member=serviceAccount:{ACCOUNT}", f"--role={role}"),
+        )
+        for role in ("roles/cloudsql.client", "roles/cloudsql.instanceUser")
+    ),
+    Counterpart(
+        "gcloud beta sql instances create --database-version --tier --region --edition"
+        " --enable-private-service-connect --allowed-psc-projects --availability-type --no-assign-ip"
+        " --database-flags",
+        "setup",
+        "gcloud beta sql instances create prefect-db",
+        (
+            "--database-version=POSTGRES_18",
+            "--tier=db-f1-micro",
+            REGION,
+            "--edition=ENTERPRISE",
+            "--enable-private-service-connect",
+            f"--allowed-psc-projects={PROJECT}",
+            "--availability-type=ZONAL",
+            "--no-assign-ip",
+            "--database-flags=cloudsql.iam_authentication=on",
+        ),
+    ),
+    Counterpart(
+        "gcloud sql databases create --instance", "setup", "gcloud sql databases create prefect", (INSTANCE,)
+    ),
+    Counterpart(
+        "gcloud sql users create --instance --type",
+        "setup",
+        f"gcloud sql users create {DATABASE_USER}",
+        (INSTANCE, "--type=cloud_iam_service_account"),
+    ),
+    Counterpart(
+        "gcloud sql instances describe --format",
+        "setup",
+        "gcloud sql instances describe prefect-db",
+        ("--format=value(pscServiceAttachmentLink)",),
+    ),
+    Counterpart(
+        "gcloud compute addresses create --region --subnet --addresses",
+        "setup",
+        "gcloud compute addresses create prefect-db-ip",
+        (REGION, "--subnet=prefect-subnet", "--addresses=10.0.0.5"),
+    ),
+    Counterpart(
+        "gcloud compute forwarding-rules create --region --network --address --target-service-attachment",
+        "setup",
+        "gcloud compute forwarding-rules create prefect-db-endpoint",
+        (
+            REGION,
+            "--network=prefect-network",
+            "--address=prefect-db-ip",
+            "--target-service-attachment=projects/tenant/regions/us-central1/serviceAttachments/prefect-db",
+        ),
+    ),
+    # The password is on no command line.
+    Counterpart(
+        "gcloud sql users set-password postgres --instance --password",
+        "setup",
+        "gcloud sql users set-password postgres",
+        (INSTANCE, "--flags-file=-"),
+    ),
+    Counterpart(
+        "gcloud run jobs create --image --region --network --subnet --vpc-egress --command --args",
+        "setup",
+        "gcloud run jobs replace -",
+        (REGION,),
+        (
+            ("metadata.name", "grant-perms-job"),
+            ("spec.template.metadata.annotations.run=googleapis=com/network-interfaces", [NETWORK]),
+            (
+                "spec.template.metadata.annotations.run=googleapis=com/vpc-access-egress",
+                "private-ranges-only",
+            ),
+            (JOB + "image", "postgres:18"),
+            (JOB + "command.0", "/bin/sh"),
+            (JOB + "env.PGHOST", "10.0.0.5"),
+            (JOB + "env.PGDATABASE", "prefect"),
+            (JOB + "env.IAM_USER", DATABASE_USER),
+        ),
+    ),
+    Counterpart(
+        "gcloud run jobs execute --region --wait",
+        "setup",
+        "gcloud run jobs execute grant-perms-job",
+        (REGION, "--wait"),
+    ),
+    # It is the last statement of the job; test_grants.py shows its effect.
+    Counterpart(
+        "gcloud sql users set-password postgres --instance --password=''",
+        "setup",
+        "gcloud run jobs replace -",
+        (),
+        ((JOB + "args.0", "*ALTER ROLE CURRENT_USER PASSWORD NULL;\nSQL\n"),),
+    ),
+    Counterpart(
+        "gcloud artifacts repositories create --repository-format --location",
+        "deploy",
+        "gcloud artifacts repositories create prefect-repo",
+        ("--repository-format=docker", "--location=us-central1"),
+    ),
+    Counterpart(
+        "gcloud auth configure-docker", "deploy", "gcloud auth configure-docker us-central1-docker.pkg.dev"
+    ),
+    Counterpart(
+        "docker build --platform -t .../prefect-custom-server:v1",
+        "deploy",
+        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 .",
+    ),
+    Counterpart(
+        "docker push .../prefect-custom-server:v1", "deploy", f"docker push {IMAGES}/prefect-server:v1"
+    ),
+    Counterpart(
+        "gcloud run deploy --image --region --service-account --network --subnet --vpc-egress --set-env-vars"
+        " --allow-unauthenticated",
+        "deploy",
+        "gcloud run services replace -",
+        (REGION,),
+        (
+            ("metadata.name", "prefect-server"),
+            (SERVICE + "image", f"{IMAGES}/prefect-server@sha256:*"),
+            ("spec.template.spec.serviceAccountName", ACCOUNT),
+            ("spec.template.metadata.annotations.run=googleapis=com/network-interfaces", [NETWORK]),
+            (
+                "spec.template.metadata.annotations.run=googleapis=com/vpc-access-egress",
+                "private-ranges-only",
+            ),
+            (SERVICE + "env.DB_USER", DATABASE_USER),
+            (SERVICE + "env.DB_IP", "10.0.0.5"),
+            (SERVICE + "env.DB_NAME", "prefect"),
+        ),
+    ),
+    Counterpart(
+        "gcloud run deploy --allow-unauthenticated",
+        "deploy",
+        "gcloud run services add-iam-policy-binding prefect-server",
+        (REGION, "--member=allUsers", "--role=roles/run.invoker"),
+    ),
+    Counterpart(
+        "gcloud run services describe --region --format",
+        "deploy",
+        "gcloud run services describe prefect-server",
+        (REGION, "--format=value(status.url)"),
+    ),
+    # The image has it: the UI finds the API beside it, under whatever URL (see the test below).
+    Counterpart(
+        "gcloud run services update --region --update-env-vars=PREFECT_API_URL",
+        "deploy",
+        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 .",
+    ),
+    Counterpart(
+        "docker build --platform -t .../prefect-worker:v1",
+        "deploy",
+        f"docker build --platform linux/amd64 -f docker/worker/Dockerfile -t {IMAGES}/prefect-worker:v1 .",
+    ),
+    Counterpart("docker push .../prefect-worker:v1", "deploy", f"docker push {IMAGES}/prefect-worker:v1"),
+    Counterpart(
+        "gcloud alpha run worker-pools deploy --image --region --service-account --network --subnet --vpc-egress"
+        " --set-env-vars",
+        "deploy",
+        "gcloud beta run worker-pools replace -",
+        (),
+        (
+            ("metadata.name", "prefect-worker"),
+            ("metadata.labels.cloud=googleapis=com/location", "us-central1"),
+            (SERVICE + "image", f"{IMAGES}/prefect-worker@sha256:*"),
+            ("spec.template.spec.serviceAccountName", ACCOUNT),
+            ("spec.template.metadata.annotations.run=googleapis=com/network-interfaces", [NETWORK]),
+            (
+                "spec.template.metadata.annotations.run=googleapis=com/vpc-access-egress",
+                "private-ranges-only",
+            ),
+            (SERVICE + "env.PREFECT_API_URL", "https://prefect-server-abcdefghij-uc.a.run.app/api"),
+        ),
+    ),
+    Counterpart(
+        "gcloud alpha run worker-pools delete --region",
+        "cleanup",
+        "gcloud beta run worker-pools delete prefect-worker",
+        (REGION,),
+    ),
+    Counterpart(
+        "gcloud run services delete --region",
+        "cleanup",
+        "gcloud run services delete prefect-server",
+        (REGION,),
+    ),
+    Counterpart(
+        "gcloud run jobs delete --region", "cleanup", "gcloud run jobs delete grant-perms-job", (REGION,)
+    ),
+    Counterpart(
+        "gcloud artifacts docker images delete .../prefect-worker",
+        "cleanup",
+        f"gcloud artifacts docker images delete {IMAGES}/prefect-worker",
+    ),
+    Counterpart(
+        "gcloud artifacts docker images delete .../prefect-custom-server",
+        "cleanup",
+        f"gcloud artifacts docker images delete {IMAGES}/prefect-server",
+    ),
+    Counterpart(
+        "gcloud artifacts repositories delete --location",
+        "cleanup",
+        "gcloud artifacts repositories delete prefect-repo",
+        ("--location=us-central1",),
+    ),
+    Counterpart("gcloud sql instances delete", "cleanup", "gcloud sql instances delete prefect-db"),
+    Counterpart(
+        "gcloud compute forwarding-rules delete --region",
+        "cleanup",
+        "gcloud compute forwarding-rules delete prefect-db-endpoint",
+        (REGION,),
+    ),
+    Counterpart(
+        "gcloud compute addresses delete --region",
+        "cleanup",
+        "gcloud compute addresses delete prefect-db-ip",
+        (REGION,),
+    ),
+    Counterpart(
+        "gcloud compute networks subnets delete --region",
+        "cleanup",
+        "gcloud compute networks subnets delete prefect-subnet",
+        (REGION,),
+    ),
+    Counterpart(
+        "gcloud compute networks delete", "cleanup", "gcloud compute networks delete prefect-network"
+    ),
+    *(
+        Counterpart(
+            f"gcloud projects remove-iam-policy-binding --member --role={role}",
+            "cleanup",
+            f"gcloud projects remove-iam-policy-binding {PROJECT}",
+            (f"--member=serviceAccount:{ACCOUNT}", f"--role={role}"),
+        )
+        for role in ("roles/cloudsql.client", "roles/cloudsql.instanceUser")
+    ),
+    Counterpart(
+        "gcloud iam service-accounts delete", "cleanup", f"gcloud iam service-accounts delete {ACCOUNT}"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Ran:
+    commands: dict[str, list[list[str]]]
+    yaml: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """What each script ran, one after the other, and what was in its YAML."""
+    cloud = GoogleCloud(tmp_path_factory.mktemp("tutorial"))
+    # The tutorial takes the project from gcloud's configuration; this is the one script run that does too.
+    unconfigured = GoogleCloud(tmp_path_factory.mktemp("unconfigured"))
+    del unconfigured.environment["PROJECT_ID"]
+    unconfigured.succeed("setup")
+    commands, documents = {"setup": [unconfigured.commands[0]]}, {}
+    for script, *options in (["setup"], ["deploy"], ["cleanup", "--yes"]):
+        cloud.forget_commands()
+        cloud.succeed(script, *options)
+        commands.setdefault(script, []).extend(cloud.commands)
+    for file, command in (
+        ("grants-job.yaml", "gcloud run jobs replace -"),
+        ("service.yaml", "gcloud run services replace -"),
+        ("worker-pool.yaml", "gcloud beta run worker-pools replace -"),
+    ):
+        documents[command] = yaml.safe_load((cloud.home / "yaml" / yaml_kind(file)).read_text())
+    return Ran(commands, documents)
+
+
+def yaml_kind(file: str) -> str:
+    return str(yaml.safe_load((SCRIPTS / file).read_text())["kind"])
+
+
+@pytest.mark.parametrize("counterpart", COUNTERPARTS, ids=str)
+def test_a_command_of_the_tutorial_has_its_counterpart(counterpart: Counterpart, ran: Ran) -> None:
+    candidates = [
+        command
+        for command in ran.commands[counterpart.script]
+        if " ".join(command).startswith(counterpart.ours) and set(counterpart.words) <= set(command)
+    ]
+    assert candidates, "\n".join(" ".join(command) for command in ran.commands[counterpart.script])
+    for path, wanted in counterpart.yaml:
+        found = at(ran.yaml[counterpart.ours], path)
+        if isinstance(wanted, str) and "*" in wanted:
+            start, _, end = wanted.partition("*")
+            assert found.startswith(start) and found.endswith(end), path
+        else:
+            assert found == wanted, path
+
+
+def at(value: Any, path: str) -> Any:
+    """`=` in a path is a dot within a key; a list of names and values is entered by name."""
+    for key in path.split("."):
+        key = key.replace("=", ".")
+        if isinstance(value, list):
+            value = (
+                value[int(key)]
+                if key.isdigit()
+                else next(each["value"] for each in value if each["name"] == key)
+            )
+        else:
+            value = value[key]
+        if key.endswith("network-interfaces"):
+            value = yaml.safe_load(value)
+    return value
+
+
+def test_the_scripts_run_no_command_that_is_neither_the_tutorials_nor_known(ran: Ran) -> None:
+    """A new command is to be thought of here: what it is for, and whether clean-up undoes it."""
+    beyond_the_tutorial = (
+        "gcloud run services add-iam-policy-binding",
+        "gcloud secrets ",
+        "gcloud projects describe",
+        "gcloud artifacts docker images describe",
+    )
+    for commands in ran.commands.values():
+        for command in commands:
+            text = " ".join(command)
+            is_question = " describe " in text
+            of_tutorial = any(text.startswith(counterpart.ours) for counterpart in COUNTERPARTS)
+            assert of_tutorial or is_question or text.startswith(beyond_the_tutorial), text
+
+
+def test_the_ui_needs_no_second_deployment_to_find_the_api() -> None:
+    docker_folder = Path(__file__).resolve().parents[2] / "docker"
+    assert "PREFECT_SERVER_UI_API_URL=/api" in (docker_folder / "server/Dockerfile").read_text()
+    assert "API_URL" not in (docker_folder / "cloud-run/service.yaml").read_text()
