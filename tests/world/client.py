@@ -85,6 +85,13 @@ class World:
         self._state_directory: str | None = None
         self._ready: dict[str, Any] = {}
 
+    @classmethod
+    def elsewhere(cls, ready: dict[str, Any]) -> World:
+        """One that somebody else started and will end, known by its ready line."""
+        world = cls()
+        world._ready = ready
+        return world
+
     # Life
 
     def __enter__(self) -> World:

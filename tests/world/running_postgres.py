@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from world import pg_wire
 from world.postgres import (
     CLOUD_SQL_ROLES,
     START_LIMIT,
@@ -29,22 +29,14 @@ class RunningPostgres:
 
     async def start(self) -> None:
         """Waits for it, and makes the roles that Cloud SQL has."""
-        try:
-            async with asyncio.timeout(START_LIMIT):
-                while not await self._answers():
-                    await asyncio.sleep(0.2)
-        except TimeoutError:
-            raise PostgresError(
-                f"no PostgreSQL with a superuser {SUPERUSER} answered at {self.socket_path} within {START_LIMIT:g} s"
-            ) from None
-        there = await self._column("SELECT rolname FROM pg_roles")
-        await self._run(
-            [f"CREATE ROLE {name} {options}" for name, options in CLOUD_SQL_ROLES.items() if name not in there]
-        )
+        await self._once_it_is_up(self._make_roles)
 
     async def create_database(self, iam_user: str, database: str, schema: str | None) -> None:
-        if database not in await self._column("SELECT datname FROM pg_database"):
-            await create_database(self.socket_path, iam_user, database, schema)
+        async def create() -> None:
+            if database not in await self._run(["SELECT datname FROM pg_database"]):
+                await create_database(self.socket_path, iam_user, database, schema)
+
+        await self._once_it_is_up(create)
 
     async def wait(self) -> int:
         """Its end is not ours: logins are refused while it is away."""
@@ -56,14 +48,24 @@ class RunningPostgres:
     def last_words(self) -> str:
         return ""
 
-    async def _answers(self) -> bool:
-        with suppress(OSError, pg_wire.ServerError, pg_wire.ProtocolError):
-            await pg_wire.run_sql(self.socket_path, SUPERUSER, "template1", ["SELECT 1"])
-            return True
-        return False
+    async def _make_roles(self) -> None:
+        there = await self._run(["SELECT rolname FROM pg_roles"])
+        await self._run(
+            [f"CREATE ROLE {name} {options}" for name, options in CLOUD_SQL_ROLES.items() if name not in there]
+        )
 
-    async def _column(self, query: str) -> list[str | None]:
-        return await self._run([query])
+    async def _once_it_is_up(self, action: Callable[[], Awaitable[None]]) -> None:
+        """A container's first start ends the server once more after it has answered, so that every step may fail."""
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                return await action()
+            except (OSError, PostgresError) as error:
+                if time.monotonic() > deadline:
+                    raise PostgresError(
+                        f"the PostgreSQL at {self.socket_path} was not usable within {START_LIMIT:g} s: {error}"
+                    ) from None
+            await asyncio.sleep(0.2)
 
     async def _run(self, statements: list[str]) -> list[str | None]:
         return await run_as(self.socket_path, SUPERUSER, "template1", statements)

@@ -1,0 +1,47 @@
+"""What the tests of the images share. They run by tests/docker/with-engine, on what tests/docker/build-images built."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "system")]
+
+from containers import Google  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = os.environ.get("DOCKER_MISSING")
+    if missing is None and not os.environ.get("DOCKER_HOST"):
+        missing = "no Docker engine of its own: ./dev test docker starts one"
+    if missing:
+        for item in items:
+            if "engine" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason=missing))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test measured is said also when it passed."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env(version="auto", timeout=120)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def google(engine: docker.DockerClient) -> Iterator[Google]:
+    """A network with PostgreSQL 18 and the stand-in for Google, whose tokens live for 20 s."""
+    with Google(engine, token_life="20s") as it:
+        yield it

@@ -1,0 +1,281 @@
+"""Containers of the project's images, for a test: started, read, asked and removed.
+
+    with Google(client, token_life="20s") as google, Server(google, memory="512m") as server:
+        server.wait_healthy()
+        assert server.stop().code == 128 + signal.SIGTERM
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import docker
+import httpx
+
+from log_lines import LogLine, parse_log_line
+from supervisor import wait_until
+from world.client import World
+
+IAM_USER = "prefect-sa@my-project.iam"
+DATABASE = "prefect"
+# Prefect starts in about 8 s on a processor of its own.
+START_LIMIT = 150.0
+# No root, a root file system that can't be written, the memory and the processor of Cloud Run's smallest instance.
+CONFINED: dict[str, Any] = {
+    "user": "10001:10001",
+    "read_only": True,
+    "tmpfs": {"/tmp": ""},
+    "mem_limit": "512m",
+    "nano_cpus": 1_000_000_000,
+}
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    seconds: float
+
+
+class Container:
+    """One container, from its start to its removal. Options are docker-py's."""
+
+    def __init__(
+        self, client: docker.DockerClient, image: str, command: list[str] | None = None, **options: Any
+    ) -> None:
+        self.name = f"test-{os.getpid()}-{next(_numbers)}"
+        self.client = client
+        ports = {f"{port}/tcp": ("127.0.0.1", None) for port in options.pop("publish", ())}
+        self._container = client.containers.create(image, command, name=self.name, ports=ports, **options)
+        self.started_at = time.monotonic()
+        self._container.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            print(f"--- {self.name}\n{self.output()}")
+        self._container.remove(force=True, v=True)
+
+    # What it writes
+
+    def output(self) -> str:
+        return self._container.logs().decode(errors="replace")
+
+    @property
+    def log(self) -> list[LogLine]:
+        """The supervisor's own lines."""
+        return [line for text in self.output().splitlines() if (line := parse_log_line(text))]
+
+    def wait_for_log(self, text: str, count: int = 1, timeout: float = 60.0) -> LogLine:
+        def found() -> LogLine | None:
+            lines = [line for line in self.log if text in line.raw]
+            if len(lines) < count and not self.running:
+                raise RuntimeError(f"{self.name} ended without line {count} with {text!r}:\n{self.output()}")
+            return lines[count - 1] if len(lines) >= count else None
+
+        return wait_until(found, f"line {count} with {text!r} from {self.name}", timeout, pause=0.2)
+
+    def wait_for_output(self, text: str, timeout: float = 60.0) -> None:
+        def written() -> bool:
+            # Asked first, so that its last words are not missed.
+            running = self.running
+            if text in self.output():
+                return True
+            if not running:
+                raise RuntimeError(f"{self.name} ended without {text!r}:\n{self.output()}")
+            return False
+
+        wait_until(written, f"{text!r} from {self.name}", timeout, pause=0.2)
+
+    # Life
+
+    def _state(self) -> dict[str, Any]:
+        self._container.reload()
+        return self._container.attrs["State"]
+
+    @property
+    def running(self) -> bool:
+        return bool(self._state()["Running"])
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended a process of it for want of memory."""
+        return bool(self._state()["OOMKilled"])
+
+    @property
+    def health_status(self) -> str:
+        """Of the image's HEALTHCHECK."""
+        return str(self._state()["Health"]["Status"])
+
+    def wait_healthy(self, timeout: float = START_LIMIT) -> None:
+        def healthy() -> bool:
+            if not self.running:
+                raise RuntimeError(f"{self.name} ended:\n{self.output()}")
+            return self.health_status == "healthy"
+
+        wait_until(healthy, f"{self.name} to be healthy", timeout, pause=0.2)
+
+    def wait(self, timeout: float = 60.0) -> Ended:
+        code = int(self._container.wait(timeout=timeout)["StatusCode"])
+        return Ended(code, time.monotonic() - self.started_at)
+
+    def stop(self, timeout: int = 10) -> Ended:
+        """As Cloud Run does: SIGTERM, and SIGKILL after the timeout."""
+        start = time.monotonic()
+        self._container.stop(timeout=timeout)
+        return Ended(int(self._state()["ExitCode"]), time.monotonic() - start)
+
+    def restart(self) -> None:
+        self._container.restart(timeout=10)
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """A program in the running container: its exit code and all that it wrote."""
+        code, output = self._container.exec_run(list(command))
+        return code, output.decode(errors="replace")
+
+    def processes(self) -> list[str]:
+        """The command lines, PID 1 first."""
+        listing = self._container.top(ps_args="-eo pid,args")
+        return [line[-1] for line in sorted(listing["Processes"], key=lambda line: int(line[0]))]
+
+    def changed_files(self) -> list[str]:
+        return [change["Path"] for change in self._container.diff() or ()]
+
+    # Its ports
+
+    def port(self, number: int) -> int:
+        """Where a published port is on this machine."""
+        self._container.reload()
+        return int(self._container.ports[f"{number}/tcp"][0]["HostPort"])
+
+    def url(self, number: int) -> str:
+        return f"http://127.0.0.1:{self.port(number)}"
+
+
+class Google:
+    """A network of its own with PostgreSQL 18, the metadata server and the IAM login, by the names that compose.yaml has."""
+
+    def __init__(self, client: docker.DockerClient, token_life: str, database_options: list[str] | None = None) -> None:
+        self.client = client
+        self._token_life = token_life
+        self._database_options = database_options or []
+        self._made: list[Any] = []
+        self._containers: list[Container] = []
+
+    def __enter__(self) -> Self:
+        try:
+            return self._start()
+        except BaseException:
+            for container in self._containers:
+                print(f"--- {container.name}\n{container.output()}")
+            self.__exit__(None, None, None)
+            raise
+
+    def _start(self) -> Self:
+        name = f"test-{os.getpid()}-{next(_numbers)}"
+        self.network = self.client.networks.create(name)
+        self._made.append(self.network.remove)
+        sockets = self.client.volumes.create(f"{name}-sockets")
+        self._made.append(lambda: sockets.remove(force=True))
+        mount = {sockets.name: {"bind": "/var/run/postgresql"}}
+        self._keep(
+            Container(
+                self.client,
+                "postgres:18",
+                ["postgres", "-c", "listen_addresses=", "-c", "fsync=off"],
+                environment={"POSTGRES_USER": "cloudsqladmin", "POSTGRES_HOST_AUTH_METHOD": "trust"},
+                volumes=mount,
+                network=name,
+            )
+        )
+        command = ["--postgres-socket", "/var/run/postgresql", "--tls", "required", "--token-life", self._token_life]
+        self.container = self._keep(
+            Container(
+                self.client,
+                "prefect-world",
+                command,
+                volumes=mount,
+                network=name,
+                publish=[8000],
+            )
+        )
+        self.network.disconnect(self.container.name)
+        self.network.connect(self.container.name, aliases=["google"])
+        self.container.wait_for_output('"metadata"', timeout=90)
+        self.world = World.elsewhere(
+            {
+                "metadata": "google",
+                "database": {"host": "google", "port": 5432, "socket_directory": ""},
+                "control": self.container.url(8000),
+                "user": IAM_USER,
+                "database_name": DATABASE,
+            }
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for undo in reversed(self._made):
+            undo()
+
+    def _keep(self, container: Container) -> Container:
+        self._containers.append(container)
+        self._made.append(lambda: container.__exit__(None, None, None))
+        return container
+
+    def environment(self) -> dict[str, str]:
+        """What the tutorial gives to the server, and where this Google is."""
+        return {
+            "DB_USER": IAM_USER,
+            "DB_IP": "google",
+            "DB_NAME": DATABASE,
+            "DB_SSL": "require",
+            "GCE_METADATA_HOST": "google",
+        }
+
+
+class Server(Container):
+    """Prefect Server under the supervisor, as `prefect-server` has it."""
+
+    def __init__(
+        self,
+        google: Google,
+        *arguments: str,
+        image: str = "prefect-server",
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        self.google = google
+        super().__init__(
+            google.client,
+            image,
+            list(arguments) or None,
+            environment=google.environment() | (environment or {}),
+            network=google.network.name,
+            publish=[8080, 8081],
+            **options,
+        )
+
+    @property
+    def api(self) -> httpx.Client:
+        return httpx.Client(base_url=f"{self.url(8080)}/api", timeout=30)
+
+    def status(self) -> dict[str, Any]:
+        return httpx.get(f"{self.url(8081)}/status", timeout=10).json()
+
+
+def total_size(client: docker.DockerClient, image: str, base: str) -> dict[str, int]:
+    """Bytes of each layer of `image` that `base` has not, by the instruction that made it."""
+    of_base = {layer["Id"] for layer in client.images.get(base).history() if layer["Id"] != "<missing>"}
+    layers = itertools.takewhile(lambda layer: layer["Id"] not in of_base, client.images.get(image).history())
+    return {re.sub(r"\s+", " ", layer["CreatedBy"]): int(layer["Size"]) for layer in layers if layer["Size"]}
