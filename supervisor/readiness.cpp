@@ -7,6 +7,7 @@ namespace supervisor {
 void Readiness::child_started(Moment now) {
     child_runs_ = true;
     in_flight_ = false;
+    lost_ = false;
     started_at_ = now;
     next_question_ = now + pause_until_ready;
     last_answer_.reset();
@@ -30,16 +31,26 @@ std::optional<milliseconds> Readiness::sleep(Moment now) const {
 
 void Readiness::asked() { in_flight_ = true; }
 
-bool Readiness::answered(bool good, Moment now) {
+ReadinessChange Readiness::answered(bool good, Moment now) {
     in_flight_ = false;
-    const bool first = good && !last_answer_;
+    auto change = ReadinessChange::none;
     if (good) {
+        change = !last_answer_ ? ReadinessChange::first : lost_ ? ReadinessChange::regained : ReadinessChange::none;
         last_answer_ = now;
         ever_ready_ = true;
+        lost_ = false;
     }
     const auto pause = good ? pause_when_ready : last_answer_ ? pause_after_miss : pause_until_ready;
     next_question_ = now + pause;
-    return first;
+    return change;
+}
+
+bool Readiness::lost(Moment now) {
+    if (lost_ || !child_runs_ || !last_answer_ || ready(now)) {
+        return false;
+    }
+    lost_ = true;
+    return true;
 }
 
 bool Readiness::ready(Moment now) const {

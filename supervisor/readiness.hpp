@@ -9,6 +9,13 @@
 
 namespace supervisor {
 
+/// What an answer to the readiness question changes.
+enum class ReadinessChange {
+    none,
+    first,     ///< the child's first good answer
+    regained,  ///< a good one after lost()
+};
+
 /// When to ask the child whether it is ready, and for how long its answer counts. Pure policy.
 ///
 /// Every 500 ms until a child's first answer, then every 10 s; a question without a good answer is asked again
@@ -29,8 +36,9 @@ public:
     [[nodiscard]] bool due(Moment now) const;
     [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;  ///< none: there is nobody to ask
     void asked();
-    /// Returns true when this is the child's first good answer.
-    bool answered(bool good, Moment now);
+    ReadinessChange answered(bool good, Moment now);
+    /// True once, when the last good answer has ceased to count and no other has come.
+    bool lost(Moment now);
 
     [[nodiscard]] bool ready(Moment now) const;
     /// Whether any child was ever ready: what a startup probe wants to know.
@@ -43,6 +51,7 @@ private:
     bool child_runs_ = false;
     bool in_flight_ = false;
     bool ever_ready_ = false;
+    bool lost_ = false;
     Moment started_at_{};
     Moment next_question_{};
     std::optional<Moment> last_answer_{};

@@ -98,8 +98,12 @@ Actions Rotation::leave(int code, Moment now) {
     if (!stop_asked) {
         stop_deadline_ = now + settings_.stop_timeout;
     }
+    std::vector<Field> fields{{"code", code}};
+    if (!stop_asked && code == 128 + SIGKILL) {
+        fields.push_back({"why", "SIGKILL, and not by us: mostly the kernel's, for want of memory"});
+    }
     return {log(stop_asked || code == 0 ? Level::info : Level::error,
-                stop_asked ? "child: stopped" : "child: ended by itself", {{"code", code}}),
+                stop_asked ? "child: stopped" : "child: ended by itself", std::move(fields)),
             send(Kind::signal_leftovers, SIGTERM), send(Kind::signal_leftovers, SIGCONT), arm(left_to_stop(now)),
             act(Kind::look_for_leftovers)};
 }

@@ -184,6 +184,9 @@ private:
         if (settings_.use_token && !leaving()) {
             tend_token(now);
         }
+        if (readiness_.lost(now)) {
+            log_.warning("child: not ready any more", {{"no_answer_for_ms", Readiness::answer_counts_for.count()}});
+        }
         if (readiness_.due(now)) {
             ask_readiness();
         }
@@ -437,10 +440,16 @@ private:
         const auto now = read_clocks();
         const auto fault = judge_readiness(answer, settings_.ready_url_is_prefect);
         const bool was_ready = readiness_.ready(now);
-        if (readiness_.answered(!fault, now)) {
-            log_.info("child: ready", {{"after_ms", (now.boot - readiness_.child_started_at().boot).count()}});
-        } else if (fault && was_ready) {
-            log_.warning("child: no answer to the readiness question: " + fault->why);
+        switch (readiness_.answered(!fault, now)) {
+            case ReadinessChange::first:
+                log_.info("child: ready", {{"after_ms", (now.boot - readiness_.child_started_at().boot).count()}});
+                break;
+            case ReadinessChange::regained: log_.info("child: ready again"); break;
+            case ReadinessChange::none:
+                if (fault && was_ready) {
+                    log_.warning("child: no answer to the readiness question: " + fault->why);
+                }
+                break;
         }
         wake();
     }

@@ -67,4 +67,5 @@ def test_a_server_without_enough_memory_ends_the_container_as_killed(google: Goo
         ended = server.wait(timeout=120)
         assert server.out_of_memory
         assert ended.code == 128 + signal.SIGKILL
-        assert any(line.severity == "ERROR" and line.fields.get("code") == 137 for line in server.log)
+        (line,) = (line for line in server.log if line.message == "child: ended by itself")
+        assert line.severity == "ERROR" and line.fields["code"] == 137 and "memory" in line.fields["why"]

@@ -118,8 +118,10 @@ def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, 
         supervisor.wait_for_health("/readyz", 503, timeout=40)
         assert answers(supervisor) == verdicts(live=True, started=True, ready=False)
         assert "answer" in supervisor.health("/readyz").body
+        supervisor.wait_for_log("child: not ready any more")
         os.kill(supervisor.child_pid, signal.SIGCONT)
         supervisor.wait_for_health("/readyz", timeout=20)
+        supervisor.wait_for_log("child: ready again")
         assert supervisor.messages().count("child: started") == 1
 
 

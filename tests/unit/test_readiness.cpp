@@ -23,12 +23,13 @@ TEST_CASE("A child is asked every 500 ms until its first answer") {
         CHECK(readiness.due(now));
         readiness.asked();
         CHECK_FALSE(readiness.due(now));
-        CHECK_FALSE(readiness.answered(false, now));
+        CHECK(readiness.answered(false, now) == ReadinessChange::none);
+        CHECK_FALSE(readiness.lost(now));
         CHECK_FALSE(readiness.ready(now));
         CHECK_FALSE(readiness.ever_ready());
     }
     readiness.asked();
-    CHECK(readiness.answered(true, now));
+    CHECK(readiness.answered(true, now) == ReadinessChange::first);
     CHECK(readiness.ready(now));
     CHECK(readiness.ever_ready());
 }
@@ -39,9 +40,9 @@ TEST_CASE("A ready child is asked every 10 s and sooner after a miss") {
     readiness.answered(true, start);
     CHECK(readiness.sleep(start) == 10s);
     readiness.asked();
-    CHECK_FALSE(readiness.answered(false, start + 10s));
+    CHECK(readiness.answered(false, start + 10s) == ReadinessChange::none);
     CHECK(readiness.sleep(start + 10s) == 2s);
-    CHECK_FALSE(readiness.answered(true, start + 12s));
+    CHECK(readiness.answered(true, start + 12s) == ReadinessChange::none);
     CHECK(readiness.sleep(start + 12s) == 10s);
 }
 
@@ -66,7 +67,26 @@ TEST_CASE("The next child has to answer for itself but the start is over") {
     CHECK_FALSE(readiness.ready(start + 1s));
     CHECK(readiness.ever_ready());
     CHECK(readiness.sleep(start + 1s) == 500ms);
-    CHECK(readiness.answered(true, start + 2s));
+    CHECK(readiness.answered(true, start + 2s) == ReadinessChange::first);
+}
+
+TEST_CASE("That a child is not ready any more and ready again is told once each") {
+    Readiness readiness{true};
+    readiness.child_started(start);
+    CHECK_FALSE(readiness.lost(start + 1h));
+    readiness.answered(true, start);
+    readiness.answered(false, start + 10s);
+    CHECK_FALSE(readiness.lost(start + 15s - 1ms));
+    CHECK(readiness.lost(start + 15s));
+    CHECK_FALSE(readiness.lost(start + 17s));
+    CHECK(readiness.answered(false, start + 17s) == ReadinessChange::none);
+    CHECK(readiness.answered(true, start + 19s) == ReadinessChange::regained);
+    CHECK(readiness.answered(true, start + 29s) == ReadinessChange::none);
+    CHECK(readiness.lost(start + 29s + 15s));
+    readiness.child_leaves();
+    CHECK_FALSE(readiness.lost(start + 1h));
+    readiness.child_started(start + 1h);
+    CHECK(readiness.answered(true, start + 1h) == ReadinessChange::first);
 }
 
 TEST_CASE("With the question off a child is ready as long as it runs") {
