@@ -2,7 +2,7 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are there.
 #
-#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, lint, arm64
+#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, lint
 #
 # --check installs nothing: the exit code says whether all of them are there.
 set -euo pipefail
@@ -20,6 +20,9 @@ if [[ ${1:-} == --check ]]; then
     shift
 fi
 
+# shellcheck disable=SC1091
+distribution=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
+
 # Debian 12 has the packages of the second list too old, and takes them from its backports.
 packages=() newer_packages=()
 for group; do
@@ -34,8 +37,20 @@ for group; do
             usable_node || packages+=(nodejs npm)
             ;;
         test)
-            packages+=(file openssl procps tini)
+            packages+=(file openssl postgresql-client procps tini)
             usable_go || newer_packages+=(golang-go)
+            ;;
+        compose)
+            docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+            ;;
+        # The engine from elsewhere that a machine may have is as good. Debian 13 has the client in a package of its own,
+        # and Ubuntu has Chromium as a snap only, without which the tests of the UI are left out.
+        docker)
+            packages+=(curl debootstrap iptables iproute2)
+            command -v dockerd >/dev/null || packages+=(docker.io)
+            command -v docker >/dev/null || [[ $distribution != trixie ]] || packages+=(docker-cli)
+            docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+            [[ $distribution == noble ]] || packages+=(chromium chromium-driver)
             ;;
         lint) packages+=(clang clang-tidy) ;;
         # Unlike qemu-user-static, qemu-user does not change how the machine executes programs.
@@ -43,7 +58,7 @@ for group; do
             command -v aarch64-linux-gnu-g++ >/dev/null || packages+=(g++-aarch64-linux-gnu)
             command -v qemu-aarch64 >/dev/null || command -v qemu-aarch64-static >/dev/null || packages+=(qemu-user)
             ;;
-        *) fail "unknown group '$group' (known: build, run, test, lint, arm64)" ;;
+        *) fail "unknown group '$group' (known: build, run, test, compose, docker, arm64, lint)" ;;
     esac
 done
 
@@ -124,8 +139,6 @@ cat_all() {
     true
 }
 
-# shellcheck disable=SC1091
-distribution=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
 newer_release=()
 case $distribution in
     bookworm)

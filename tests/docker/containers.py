@@ -19,7 +19,7 @@ import docker
 import httpx
 
 from log_lines import LogLine, parse_log_line
-from supervisor import wait_until
+from supervisor import ReservedPort, wait_until
 from world.client import World
 
 IAM_USER = "prefect-sa@my-project.iam"
@@ -52,8 +52,14 @@ class Container:
     ) -> None:
         self.name = f"test-{os.getpid()}-{next(_numbers)}"
         self.client = client
-        ports = {f"{port}/tcp": ("127.0.0.1", None) for port in options.pop("publish", ())}
-        self._container = client.containers.create(image, command, name=self.name, ports=ports, **options)
+        # Chosen here, since the engine would choose others when it starts the container a second time.
+        reserved = {port: ReservedPort() for port in options.pop("publish", ())}
+        self._ports = {port: reservation.number for port, reservation in reserved.items()}
+        published = {f"{port}/tcp": ("127.0.0.1", number) for port, number in self._ports.items()}
+        self._container = client.containers.create(image, command, name=self.name, ports=published, **options)
+        for reservation in reserved.values():
+            reservation.release()
+        self._created = int(time.time())
         self.started_at = time.monotonic()
         self._container.start()
 
@@ -109,6 +115,21 @@ class Container:
         return bool(self._state()["Running"])
 
     @property
+    def pid(self) -> int:
+        """Of its PID 1, as the machine sees it."""
+        return int(self._state()["Pid"])
+
+    def exit_codes(self) -> list[int]:
+        """Of all its lives so far, where a restart policy gives it more than one."""
+        events = self.client.events(
+            since=self._created,
+            until=int(time.time()) + 1,
+            filters={"container": self.name, "event": "die"},
+            decode=True,
+        )
+        return [int(event["Actor"]["Attributes"]["exitCode"]) for event in events]
+
+    @property
     def out_of_memory(self) -> bool:
         """Whether the kernel ended a process of it for want of memory."""
         return bool(self._state()["OOMKilled"])
@@ -156,8 +177,7 @@ class Container:
 
     def port(self, number: int) -> int:
         """Where a published port is on this machine."""
-        self._container.reload()
-        return int(self._container.ports[f"{number}/tcp"][0]["HostPort"])
+        return self._ports[number]
 
     def url(self, number: int) -> str:
         return f"http://127.0.0.1:{self.port(number)}"
