@@ -70,4 +70,7 @@ FetchContent_Declare(curl
   URL_HASH SHA256=${CURL_SHA256}
   DOWNLOAD_EXTRACT_TIMESTAMP ON
   SYSTEM)
+# A few large files in place of 180 small ones take less than half the time to compile.
+set(CMAKE_UNITY_BUILD ON)
 FetchContent_MakeAvailable(curl)
+set(CMAKE_UNITY_BUILD OFF)
