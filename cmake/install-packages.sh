@@ -40,16 +40,18 @@ for group; do
             packages+=(file openssl postgresql-client procps tini)
             usable_go || newer_packages+=(golang-go)
             ;;
+        # An engine from elsewhere is as good. Debian 13 has its client in a package of its own; Ubuntu 24.04 has a
+        # docker-compose that does not start any more, beside another that does, and Chromium as a snap only, without which
+        # the tests of the UI are left out.
         compose)
-            docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
-            ;;
-        # The engine from elsewhere that a machine may have is as good. Debian 13 has the client in a package of its own,
-        # and Ubuntu has Chromium as a snap only, without which the tests of the UI are left out.
-        docker)
-            packages+=(curl debootstrap iptables iproute2)
             command -v dockerd >/dev/null || packages+=(docker.io)
             command -v docker >/dev/null || [[ $distribution != trixie ]] || packages+=(docker-cli)
-            docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+            if ! docker compose version >/dev/null 2>&1 && ! docker-compose version >/dev/null 2>&1; then
+                if [[ $distribution == noble ]]; then packages+=(docker-compose-v2); else packages+=(docker-compose); fi
+            fi
+            ;;
+        docker)
+            packages+=(curl debootstrap iptables iproute2 procps slirp4netns util-linux)
             [[ $distribution == noble ]] || packages+=(chromium chromium-driver)
             ;;
         lint) packages+=(clang clang-tidy) ;;

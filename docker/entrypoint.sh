@@ -4,7 +4,8 @@
 set -eu
 
 if [ -n "${EXTRA_PIP_PACKAGES:-}" ]; then
-    trap 'exit 143' TERM INT
+    trap 'exit 143' TERM
+    trap 'exit 130' INT
     /opt/prefect/entrypoint.sh true &
     wait "$!"
     trap - TERM INT

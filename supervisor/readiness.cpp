@@ -45,12 +45,12 @@ ReadinessChange Readiness::answered(bool good, Moment now) {
     return change;
 }
 
-bool Readiness::lost(Moment now) {
+std::optional<milliseconds> Readiness::lost(Moment now) {
     if (lost_ || !child_runs_ || !last_answer_ || ready(now)) {
-        return false;
+        return std::nullopt;
     }
     lost_ = true;
-    return true;
+    return -remaining(*last_answer_, now);
 }
 
 bool Readiness::ready(Moment now) const {

@@ -37,8 +37,8 @@ public:
     [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;  ///< none: there is nobody to ask
     void asked();
     ReadinessChange answered(bool good, Moment now);
-    /// True once, when the last good answer has ceased to count and no other has come.
-    bool lost(Moment now);
+    /// Once, when the last good answer has ceased to count and no other has come: how long ago it was.
+    std::optional<milliseconds> lost(Moment now);
 
     [[nodiscard]] bool ready(Moment now) const;
     /// Whether any child was ever ready: what a startup probe wants to know.

@@ -184,8 +184,8 @@ private:
         if (settings_.use_token && !leaving()) {
             tend_token(now);
         }
-        if (readiness_.lost(now)) {
-            log_.warning("child: not ready any more", {{"no_answer_for_ms", Readiness::answer_counts_for.count()}});
+        if (const auto since = readiness_.lost(now)) {
+            log_.warning("child: not ready any more", {{"no_answer_for_ms", since->count()}});
         }
         if (readiness_.due(now)) {
             ask_readiness();

@@ -47,6 +47,8 @@ async def make_pool(name: str) -> None:
             say(f"made the work pool {name}")
         except ObjectAlreadyExists:
             say(f"the work pool {name} is there")
+        except ValueError as error:
+            sys.exit(f"worker: {os.environ['PREFECT_API_URL']} does not answer as Prefect's API does: {error}")
 
 
 def prepare(work_pool: str) -> None:
@@ -57,13 +59,10 @@ def prepare(work_pool: str) -> None:
             flow.deploy(work_pool)
             return
         except Exception as error:
-            server = os.environ["PREFECT_API_URL"]
-            why = str(error).partition("\n")[0] or type(error).__name__
-            if isinstance(error, ValueError):
-                sys.exit(f"worker: {server} does not answer as Prefect's API does: {why}")
             if not may_pass(error):
                 raise
-            say(f"{server} is not ready: {why}; next try in {pause:.0f} s")
+            why = str(error).partition("\n")[0] or type(error).__name__
+            say(f"{os.environ['PREFECT_API_URL']} is not ready: {why}; next try in {pause:.0f} s")
             time.sleep(pause)
 
 

@@ -350,7 +350,7 @@ class Cloud:
 
     def docker(self, arguments: list[str]) -> None:
         match arguments:
-            case ["build", "--platform", "linux/amd64", "-f", dockerfile, "-t", tag, "."]:
+            case ["build", "--platform", "linux/amd64", "-f", dockerfile, "-t", tag, "--build-arg", _, "."]:
                 if not os.path.exists("docker/cloud-run/deploy"):
                     refuse("this is not the repository's root")
                 with open(f"{HOME}/docker-images", "a") as file:

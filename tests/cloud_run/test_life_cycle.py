@@ -161,6 +161,7 @@ def test_a_setup_that_is_stopped_leaves_neither_job_nor_secret_nor_password(clou
     finally:
         setup.kill()
     assert setup.returncode != 0, stderr
+    assert "done" not in stderr
     assert not cloud.leftovers
     assert not password_is_known(cloud)
 
@@ -282,6 +283,9 @@ def test_at_a_terminal_the_cleanup_asks(answer: str, deleted: bool, cloud: Googl
 
 def test_a_public_service_is_made_private_by_the_next_deployment(cloud: GoogleCloud) -> None:
     cloud.succeed("setup")
+    private = cloud.succeed("deploy", ACCESS="private")
+    assert "403" in private.stderr
+    assert not any("prefect-worker" in thing for thing in cloud.state), "a worker that can't reach its server"
     public = cloud.succeed("deploy")
     assert "service prefect-server/allUsers roles/run.invoker" in cloud.state
     assert "without a login" in public.stderr

@@ -181,7 +181,7 @@ COUNTERPARTS = [
     Counterpart(
         "docker build --platform -t .../prefect-custom-server:v1",
         "deploy",
-        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 .",
+        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 --build-arg COMMIT=",
     ),
     Counterpart(
         "docker push .../prefect-custom-server:v1", "deploy", f"docker push {IMAGES}/prefect-server:v1"
@@ -222,12 +222,12 @@ COUNTERPARTS = [
     Counterpart(
         "gcloud run services update --region --update-env-vars=PREFECT_API_URL",
         "deploy",
-        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 .",
+        f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 --build-arg COMMIT=",
     ),
     Counterpart(
         "docker build --platform -t .../prefect-worker:v1",
         "deploy",
-        f"docker build --platform linux/amd64 -f docker/worker/Dockerfile -t {IMAGES}/prefect-worker:v1 .",
+        f"docker build --platform linux/amd64 -f docker/worker/Dockerfile -t {IMAGES}/prefect-worker:v1 --build-arg COMMIT=",
     ),
     Counterpart("docker push .../prefect-worker:v1", "deploy", f"docker push {IMAGES}/prefect-worker:v1"),
     Counterpart(

@@ -18,7 +18,7 @@ from containers import Google  # noqa: E402
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = os.environ.get("DOCKER_MISSING")
-    if missing is None and not os.environ.get("DOCKER_HOST"):
+    if missing is None and not os.environ.get("OWN_ENGINE"):
         missing = "no Docker engine of its own: ./dev test docker starts one"
     if missing:
         for item in items:

@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +40,10 @@ CONFINED: dict[str, Any] = {
 _numbers = itertools.count(1)
 
 
+def free_name() -> str:
+    return f"test-{os.getpid()}-{next(_numbers)}"
+
+
 @dataclass(frozen=True)
 class Ended:
     code: int
@@ -50,7 +56,7 @@ class Container:
     def __init__(
         self, client: docker.DockerClient, image: str, command: list[str] | None = None, **options: Any
     ) -> None:
-        self.name = f"test-{os.getpid()}-{next(_numbers)}"
+        self.name = options.pop("name", None) or free_name()
         self.client = client
         # Chosen here, since the engine would choose others when it starts the container a second time.
         reserved = {port: ReservedPort() for port in options.pop("publish", ())}
@@ -61,7 +67,11 @@ class Container:
             reservation.release()
         self._created = int(time.time())
         self.started_at = time.monotonic()
-        self._container.start()
+        try:
+            self._container.start()
+        except BaseException:
+            self._container.remove(force=True, v=True)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +213,7 @@ class Google:
             raise
 
     def _start(self) -> Self:
-        name = f"test-{os.getpid()}-{next(_numbers)}"
+        name = free_name()
         self.network = self.client.networks.create(name)
         self._made.append(self.network.remove)
         sockets = self.client.volumes.create(f"{name}-sockets")
@@ -245,8 +255,9 @@ class Google:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for undo in reversed(self._made):
-            undo()
+        with ExitStack() as all_of_them:
+            for undo in self._made:
+                all_of_them.callback(undo)
 
     def _keep(self, container: Container) -> Container:
         self._containers.append(container)
@@ -286,7 +297,7 @@ class Server(Container):
             **options,
         )
 
-    @property
+    @functools.cached_property
     def api(self) -> httpx.Client:
         return httpx.Client(base_url=f"{self.url(8080)}/api", timeout=30)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import CONFINED, START_LIMIT, Container, Google, Server
+from containers import CONFINED, START_LIMIT, Container, Google, Server, free_name
 from supervisor import wait_until
 
 POOL = "cloud-run-pool"
@@ -31,19 +31,29 @@ def deploy(work_pool):
 
 
 
-def worker(server: Server, **options: object) -> Container:
+def worker(google: Google, server_name: str, **options: object) -> Container:
     return Container(
-        server.client,
+        google.client,
         "prefect-worker",
-        environment={"PREFECT_API_URL": f"http://{server.name}:8080/api"},
-        network=server.google.network.name,
+        environment={"PREFECT_API_URL": f"http://{server_name}:8080/api"},
+        network=google.network.name,
         **(CONFINED | options),
     )
 
 
 @pytest.fixture(scope="module")
-def server(google: Google) -> Iterator[Server]:
-    with Server(google) as it:
+def waiting(google: Google) -> Iterator[tuple[Container, str]]:
+    """A worker that is there before its server, and the name by which it looks for one."""
+    name = free_name()
+    with worker(google, name) as it:
+        yield it, name
+
+
+@pytest.fixture(scope="module")
+def server(google: Google, waiting: tuple[Container, str]) -> Iterator[Server]:
+    container, name = waiting
+    container.wait_for_output("is not ready")
+    with Server(google, name=name) as it:
         yield it
 
 
@@ -52,34 +62,35 @@ def workers_online(server: Server) -> int:
     return sum(one["status"] == "ONLINE" for one in workers)
 
 
-def test_it_waits_for_a_server_that_is_not_up_and_repeats_itself_without_harm(server: Server) -> None:
-    with worker(server) as container:
-        container.wait_for_output("is not ready")
-        assert container.run(*READY)[0] == 1
-        container.wait_healthy()
-        output = container.output()
-        assert output.index(f"made the work pool {POOL}") < output.index("worker: starting")
-        wait_until(lambda: workers_online(server) == 1, "the worker to be online")
+def test_it_waits_for_a_server_that_is_not_up_and_repeats_itself_without_harm(
+    waiting: tuple[Container, str], server: Server
+) -> None:
+    container, _ = waiting
+    assert container.run(*READY)[0] == 1
+    container.wait_healthy()
+    output = container.output()
+    assert output.index(f"made the work pool {POOL}") < output.index("worker: starting")
+    wait_until(lambda: workers_online(server) == 1, "the worker to be online")
 
-        container.restart()
-        container.wait_for_log("child: ready", count=2, timeout=START_LIMIT)
-        assert f"the work pool {POOL} is there" in container.output()
-        pools = server.api.post("/work_pools/filter", json={}).json()
-        assert [pool["name"] for pool in pools] == [POOL]
-        (deployment,) = server.api.post("/deployments/filter", json={}).json()
-        assert deployment["name"] == "cloud-run-deployment"
-        assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 * * * *"]
+    container.restart()
+    container.wait_for_log("child: ready", count=2, timeout=START_LIMIT)
+    assert f"the work pool {POOL} is there" in container.output()
+    pools = server.api.post("/work_pools/filter", json={}).json()
+    assert [pool["name"] for pool in pools] == [POOL]
+    (deployment,) = server.api.post("/deployments/filter", json={}).json()
+    assert deployment["name"] == "cloud-run-deployment"
+    assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 * * * *"]
 
-        ended = container.stop(timeout=10)
-        assert ended.seconds < 10 and "killing it" not in container.output()
-        assert ended.code == 0, container.output()
+    ended = container.stop(timeout=10)
+    assert ended.seconds < 10 and "killing it" not in container.output()
+    assert ended.code == 0, container.output()
 
 
 def test_a_stop_ends_a_worker_with_a_running_flow_in_time(server: Server, tmp_path: Path) -> None:
     flow = tmp_path / "flow.py"
     flow.write_text(LONG_FLOW)
     flow.chmod(0o644)
-    with worker(server, volumes={str(flow): {"bind": "/app/flow.py", "mode": "ro"}}) as container:
+    with worker(server.google, server.name, volumes={str(flow): {"bind": "/app/flow.py", "mode": "ro"}}) as container:
         container.wait_for_log("child: ready", timeout=START_LIMIT)
         deployment = server.api.get(f"/deployments/name/{DEPLOYMENT}").json()
         server.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).raise_for_status()

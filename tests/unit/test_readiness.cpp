@@ -24,7 +24,7 @@ TEST_CASE("A child is asked every 500 ms until its first answer") {
         readiness.asked();
         CHECK_FALSE(readiness.due(now));
         CHECK(readiness.answered(false, now) == ReadinessChange::none);
-        CHECK_FALSE(readiness.lost(now));
+        CHECK_FALSE(readiness.lost(now).has_value());
         CHECK_FALSE(readiness.ready(now));
         CHECK_FALSE(readiness.ever_ready());
     }
@@ -73,18 +73,18 @@ TEST_CASE("The next child has to answer for itself but the start is over") {
 TEST_CASE("That a child is not ready any more and ready again is told once each") {
     Readiness readiness{true};
     readiness.child_started(start);
-    CHECK_FALSE(readiness.lost(start + 1h));
+    CHECK_FALSE(readiness.lost(start + 1h).has_value());
     readiness.answered(true, start);
     readiness.answered(false, start + 10s);
-    CHECK_FALSE(readiness.lost(start + 15s - 1ms));
-    CHECK(readiness.lost(start + 15s));
-    CHECK_FALSE(readiness.lost(start + 17s));
+    CHECK_FALSE(readiness.lost(start + 15s - 1ms).has_value());
+    CHECK(readiness.lost(start + 16s) == 16s);
+    CHECK_FALSE(readiness.lost(start + 17s).has_value());
     CHECK(readiness.answered(false, start + 17s) == ReadinessChange::none);
     CHECK(readiness.answered(true, start + 19s) == ReadinessChange::regained);
     CHECK(readiness.answered(true, start + 29s) == ReadinessChange::none);
-    CHECK(readiness.lost(start + 29s + 15s));
+    CHECK(readiness.lost(start + 29s + 15s) == 15s);
     readiness.child_leaves();
-    CHECK_FALSE(readiness.lost(start + 1h));
+    CHECK_FALSE(readiness.lost(start + 1h).has_value());
     readiness.child_started(start + 1h);
     CHECK(readiness.answered(true, start + 1h) == ReadinessChange::first);
 }
