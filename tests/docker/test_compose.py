@@ -92,9 +92,8 @@ def system(engine: docker.DockerClient) -> Iterator[System]:
 class Browser:
     """Headless Chromium, which looks up no name, so that nothing of a page waits for the world outside."""
 
-    def __init__(self, ui: str) -> None:
+    def __init__(self, ui: str, profile: str) -> None:
         self._ui = ui
-        self._profile = tempfile.mkdtemp(prefix="chromium-")
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
         for argument in (
@@ -108,7 +107,7 @@ class Browser:
             "--no-first-run",
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             "--window-size=1400,900",
-            f"--user-data-dir={self._profile}",
+            f"--user-data-dir={profile}",
         ):
             options.add_argument(argument)
         service = webdriver.ChromeService(shutil.which("chromedriver"))
@@ -116,7 +115,6 @@ class Browser:
 
     def close(self) -> None:
         self._driver.quit()
-        shutil.rmtree(self._profile, ignore_errors=True)
 
     def open(self, path: str) -> None:
         self._driver.get(self._ui + path)
@@ -151,9 +149,10 @@ def browser(system: System) -> Iterator[Browser]:
     for program in ("chromium", "chromedriver"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    it = Browser(system.ui)
-    yield it
-    it.close()
+    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
+        it = Browser(system.ui, profile)
+        yield it
+        it.close()
 
 
 def test_step_1_the_ui_shows_the_dashboard(browser: Browser) -> None:
