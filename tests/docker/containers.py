@@ -305,7 +305,7 @@ class Server(Container):
         return httpx.get(f"{self.url(8081)}/status", timeout=10).json()
 
 
-def total_size(client: docker.DockerClient, image: str, base: str) -> dict[str, int]:
+def added_layers(client: docker.DockerClient, image: str, base: str) -> dict[str, int]:
     """Bytes of each layer of `image` that `base` has not, by the instruction that made it."""
     of_base = {layer["Id"] for layer in client.images.get(base).history() if layer["Id"] != "<missing>"}
     layers = itertools.takewhile(lambda layer: layer["Id"] not in of_base, client.images.get(image).history())

@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from containers import Container, total_size
+from containers import Container, added_layers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = "prefecthq/prefect:3-python3.11"
@@ -45,7 +45,7 @@ def test_the_base_is_the_tutorials_and_can_be_another(dockerfile: str) -> None:
 def test_the_image_is_at_most_4_mib_larger_than_prefects(
     engine: docker.DockerClient, image: str, record_property: Callable[[str, object], None]
 ) -> None:
-    layers = total_size(engine, image, BASE)
+    layers = added_layers(engine, image, BASE)
     # Prefect writes the very same files at its first start, then into the memory of each instance.
     prefects_ui = [layer for layer in layers if "create_ui_app" in layer]
     assert len(prefects_ui) == (image == "prefect-server")
