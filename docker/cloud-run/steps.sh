@@ -14,6 +14,17 @@ unset tries
 fail() { echo "$program: error: $*" >&2; exit 1; }
 say() { $dry_run || echo "$program: $*" >&2; }
 
+# take_options SETTINGS OPTION...: none, or --dry-run; SETTINGS says what comes from the environment.
+take_options() {
+    local settings=$1
+    shift
+    case $* in
+        '') ;;
+        --dry-run) dry_run=true ;;
+        *) fail "usage: $program [--dry-run]; $settings" ;;
+    esac
+}
+
 # step NAME ADVICE: what to do when one of the step's commands fails.
 step() {
     current_step=$1 advice=$2

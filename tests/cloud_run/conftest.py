@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from google_cloud import GoogleCloud  # noqa: E402
-from world.client import World  # noqa: E402
+from google_cloud import GoogleCloud
+from world.client import World
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "system")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
 from containers import Google  # noqa: E402
 
@@ -24,13 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "engine" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason=missing))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What a test measured is said also when it passed."""
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties if report.when == "call" else ():
-            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Containers of the project's images, for a test: started, read, asked and removed.
 
-    with Google(client, token_life="20s") as google, Server(google, memory="512m") as server:
+    with Google(client, token_life="20s") as google, Server(google, mem_limit="512m") as server:
         server.wait_healthy()
         assert server.stop().code == 128 + signal.SIGTERM
 """
@@ -12,10 +12,11 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import docker
 import httpx
@@ -23,6 +24,8 @@ import httpx
 from log_lines import LogLine, parse_log_line
 from supervisor import ReservedPort, wait_until
 from world.client import World
+
+Found = TypeVar("Found")
 
 IAM_USER = "prefect-sa@my-project.iam"
 DATABASE = "prefect"
@@ -96,23 +99,24 @@ class Container:
     def wait_for_log(self, text: str, count: int = 1, timeout: float = 60.0) -> LogLine:
         def found() -> LogLine | None:
             lines = [line for line in self.log if text in line.raw]
-            if len(lines) < count and not self.running:
-                raise RuntimeError(f"{self.name} ended without line {count} with {text!r}:\n{self.output()}")
             return lines[count - 1] if len(lines) >= count else None
 
-        return wait_until(found, f"line {count} with {text!r} from {self.name}", timeout, pause=0.2)
+        return self._wait_for(found, f"line {count} with {text!r}", timeout)
 
     def wait_for_output(self, text: str, timeout: float = 60.0) -> None:
-        def written() -> bool:
+        self._wait_for(lambda: text in self.output(), repr(text), timeout)
+
+    def _wait_for(self, condition: Callable[[], Found | None], what: str, timeout: float) -> Found:
+        """While it runs: nothing comes of one that has ended."""
+
+        def found() -> Found | None:
             # Asked first, so that its last words are not missed.
             running = self.running
-            if text in self.output():
-                return True
-            if not running:
-                raise RuntimeError(f"{self.name} ended without {text!r}:\n{self.output()}")
-            return False
+            if (it := condition()) or running:
+                return it
+            raise RuntimeError(f"{self.name} ended without {what}:\n{self.output()}")
 
-        wait_until(written, f"{text!r} from {self.name}", timeout, pause=0.2)
+        return wait_until(found, f"{what} from {self.name}", timeout, pause=0.2)
 
     # Life
 
@@ -144,18 +148,14 @@ class Container:
         """Whether the kernel ended a process of it for want of memory."""
         return bool(self._state()["OOMKilled"])
 
-    @property
-    def health_status(self) -> str:
-        """Of the image's HEALTHCHECK."""
-        return str(self._state()["Health"]["Status"])
-
     def wait_healthy(self, timeout: float = START_LIMIT) -> None:
-        def healthy() -> bool:
-            if not self.running:
-                raise RuntimeError(f"{self.name} ended:\n{self.output()}")
-            return self.health_status == "healthy"
+        """By the image's HEALTHCHECK."""
+        self._wait_for(lambda: self._state()["Health"]["Status"] == "healthy", "being healthy", timeout)
 
-        wait_until(healthy, f"{self.name} to be healthy", timeout, pause=0.2)
+    def check_health(self) -> tuple[int, str]:
+        """Runs what HEALTHCHECK runs, now."""
+        _, *command = self._container.image.attrs["Config"]["Healthcheck"]["Test"]
+        return self.run(*command)
 
     def wait(self, timeout: float = 60.0) -> Ended:
         code = int(self._container.wait(timeout=timeout)["StatusCode"])
@@ -196,10 +196,9 @@ class Container:
 class Google:
     """A network of its own with PostgreSQL 18, the metadata server and the IAM login, by the names that compose.yaml has."""
 
-    def __init__(self, client: docker.DockerClient, token_life: str, database_options: list[str] | None = None) -> None:
+    def __init__(self, client: docker.DockerClient, token_life: str) -> None:
         self.client = client
         self._token_life = token_life
-        self._database_options = database_options or []
         self._made: list[Any] = []
         self._containers: list[Container] = []
 

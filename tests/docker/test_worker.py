@@ -12,7 +12,6 @@ from containers import CONFINED, START_LIMIT, Container, Google, Server, free_na
 from supervisor import wait_until
 
 POOL = "cloud-run-pool"
-READY = ("prefect-supervisor", "--probe", "http://127.0.0.1:8081/readyz")
 DEPLOYMENT = "simple-flow/cloud-run-deployment"
 LONG_FLOW = """
 import time
@@ -66,7 +65,7 @@ def test_it_waits_for_a_server_that_is_not_up_and_repeats_itself_without_harm(
     waiting: tuple[Container, str], server: Server
 ) -> None:
     container, _ = waiting
-    assert container.run(*READY)[0] == 1
+    assert container.check_health()[0] == 1
     container.wait_healthy()
     output = container.output()
     assert output.index(f"made the work pool {POOL}") < output.index("worker: starting")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from processes import kill_marked  # noqa: E402
-from supervisor import RUN_MARK  # noqa: E402
-from world.client import World  # noqa: E402
+from processes import kill_marked
+from supervisor import RUN_MARK
+from world.client import World
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,13 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long.sort(key=lambda item: "restart" not in item.nodeid)
     pairs = [item for pair in zip(long, short) for item in pair]
     items[:] = pairs + long[len(short) :] + short[len(long) :]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What a test measured is said also when it passed."""
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties if report.when == "call" else ():
-            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
