@@ -27,6 +27,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <optional>
 #include <random>
 #include <set>
@@ -147,7 +149,7 @@ private:
             finish(0);
             return;
         }
-        perform(rotation_.start());
+        handle([this] { return rotation_.start(); });
     }
 
     void show_what_would_run() {
@@ -283,7 +285,7 @@ private:
         } else if (settings_.rotation == RotationMode::in_place) {
             hand_over_in_place(now);
         } else {
-            perform(rotation_.rotate("fresh token " + tag, now));
+            handle([this, tag, now] { return rotation_.rotate("fresh token " + tag, now); });
         }
     }
 
@@ -307,10 +309,26 @@ private:
 
     // --- child -------------------------------------------------------------------------------------------------
 
-    void perform(const Actions& actions) {
-        for (const auto& action : actions) {
-            perform(action);
+    /// Hands one event to the policy and performs what it answers. An action may raise the next event, such as the
+    /// start of a child; that one waits in the queue until all actions of the event before it are done, so that no
+    /// action re-enters the policy.
+    void handle(std::function<Actions()> event) {
+        events_.push_back(std::move(event));
+        if (handling_) {
+            return;
         }
+        handling_ = true;
+        while (!events_.empty()) {
+            const auto next = std::move(events_.front());
+            events_.pop_front();
+            for (const auto& action : next()) {
+                perform(action);
+            }
+        }
+        if (rotation_.phase() != Phase::running) {
+            readiness_.child_leaves();
+        }
+        handling_ = false;
     }
 
     void perform(const Action& action) {
@@ -320,21 +338,20 @@ private:
             case Action::Kind::kill_group: kill_group(); break;
             case Action::Kind::signal_leftovers: signal_leftovers(action.signal); break;
             case Action::Kind::signal_new_orphans: signal_orphans(action.signal, /*new_ones_only=*/true); break;
-            case Action::Kind::look_for_leftovers: perform(rotation_.leftovers(any_leftovers())); break;
+            case Action::Kind::look_for_leftovers:
+                handle([this] { return rotation_.leftovers(any_leftovers()); });
+                break;
             case Action::Kind::arm: arm_rotation_timer(action.delay); break;
             case Action::Kind::disarm: rotation_timer_.cancel(); break;
             case Action::Kind::exit: finish(action.code); break;
             case Action::Kind::log: log_.write(action.line); break;
-        }
-        if (rotation_.phase() != Phase::running) {
-            readiness_.child_leaves();
         }
     }
 
     void launch_child() {
         auto credentials = credentials_for_child();
         if (!credentials) {
-            perform(rotation_.launch_failed(1, credentials.error().why));
+            handle([this, why = credentials.error().why] { return rotation_.launch_failed(1, why); });
             return;
         }
         auto child = child_environment(settings_, environment_, *credentials);
@@ -348,14 +365,14 @@ private:
             wipe(value);
         }
         if (!pid) {
-            perform(rotation_.launch_failed(pid.error().exit_code, pid.error().why));
+            handle([this, fault = pid.error()] { return rotation_.launch_failed(fault.exit_code, fault.why); });
             return;
         }
         const auto now = read_clocks();
         child_pid_ = *pid;
         group_ = *pid;
         readiness_.child_started(now);
-        perform(rotation_.child_started(*pid, now));
+        handle([this, started = *pid, now] { return rotation_.child_started(started, now); });
         arm_wake(now);
     }
 
@@ -422,7 +439,7 @@ private:
         rotation_timer_.expires_after(delay);
         rotation_timer_.async_wait([this](error_code error) {
             if (!error) {
-                perform(rotation_.timer_fired(read_clocks()));
+                handle([this] { return rotation_.timer_fired(read_clocks()); });
             }
         });
     }
@@ -471,7 +488,7 @@ private:
     void on_signal(int signal) {
         switch (role_of(signal, !settings_.use_token)) {
             case SignalRole::child: on_child_signal(); break;
-            case SignalRole::stop: perform(rotation_.stop(signal, read_clocks())); break;
+            case SignalRole::stop: handle([this, signal] { return rotation_.stop(signal, read_clocks()); }); break;
             case SignalRole::forward:
                 log_.debug("child: forwarding a signal", {{"signal", name_of(signal)}});
                 signal_child(signal);
@@ -497,9 +514,9 @@ private:
             }
         });
         if (ended) {
-            perform(rotation_.child_exited(*ended, read_clocks()));
+            handle([this, code = *ended] { return rotation_.child_exited(code, read_clocks()); });
         } else if (rotation_.phase() == Phase::clearing || rotation_.phase() == Phase::leaving) {
-            perform(rotation_.leftovers(any_leftovers()));
+            handle([this] { return rotation_.leftovers(any_leftovers()); });
         }
     }
 
@@ -558,6 +575,8 @@ private:
     signalfd_siginfo signal_{};
     std::minstd_rand random_{std::random_device{}()};
 
+    std::deque<std::function<Actions()>> events_{};
+    bool handling_ = false;
     std::optional<pid_t> child_pid_{};
     pid_t group_ = 0;
     std::set<pid_t> orphans_signalled_{};  ///< while leaving
