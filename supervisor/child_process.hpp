@@ -16,6 +16,7 @@ namespace supervisor {
 struct LaunchFault {
     int exit_code = 126;
     std::string why;
+    bool may_pass = false;
 };
 
 /// Starts `command`, found by the PATH of `environment`, in a process group of its own: the terminal's foreground one

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 namespace supervisor {
 
@@ -41,5 +42,9 @@ constexpr Moment later(Moment one, Moment other) {
 
 /// Reads both clocks: the only place of the program that asks the system for the time of a token.
 Moment read_clocks();
+
+/// Where a part reads the time that is not handed to it, such as the moment at which an answer arrives: read_clocks()
+/// in the program, a simulated clock in a test.
+using Clock = std::function<Moment()>;
 
 }  // namespace supervisor

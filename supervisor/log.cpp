@@ -114,9 +114,6 @@ struct Log::Backend {
 
     void print(const LogLine& line) {
         const auto level = backend_level(line.level);
-        if (!logger.should_log(level)) {
-            return;
-        }
         auto payload = format == LogFormat::json ? as_json_members(line, longest_payload) : as_text(line);
         if (payload.size() > longest_payload) {
             payload.resize(longest_payload);
@@ -139,6 +136,9 @@ void Log::write(const LogLine& line) {
         backend_->print({Level::warning,
                          "log: lines were dropped because nobody read the log",
                          {{"dropped", static_cast<std::int64_t>(dropped)}}});
+    }
+    if (!backend_->logger.should_log(backend_level(line.level))) {
+        return;
     }
     auto bounded = line;
     if (bounded.message.size() > longest_value) {

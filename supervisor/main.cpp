@@ -1,8 +1,10 @@
+#include "http_client.hpp"
 #include "log.hpp"
 #include "probe.hpp"
+#include "processes.hpp"
 #include "settings.hpp"
 #include "signal_table.hpp"
-#include "supervise.hpp"
+#include "supervisor.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <sys/prctl.h>
@@ -66,8 +68,18 @@ int supervise(const std::vector<std::string>& arguments) {
     }
     supervisor::Log log{*settings->log_format, settings->log_level, STDOUT_FILENO};
     boost::asio::io_context loop{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
-    supervisor::Supervise run{loop, std::move(*settings), std::move(variables), log};
-    return run.run();
+    supervisor::HttpClient client{loop};
+    supervisor::SystemProcesses processes;
+    supervisor::Supervisor supervisor{
+        loop,
+        std::move(*settings),
+        std::move(variables),
+        log,
+        {.get = [&client](supervisor::HttpRequest request,
+                          supervisor::HttpDone done) { client.get(std::move(request), std::move(done)); },
+         .processes = processes,
+         .clock = supervisor::read_clocks}};
+    return supervisor.run();
 }
 
 }  // namespace

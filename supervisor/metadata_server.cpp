@@ -76,4 +76,13 @@ Result<Token> read_token(const HttpAnswer& answer) {
     return Token{Secret{token}, std::chrono::seconds{life->get<std::int64_t>()}};
 }
 
+MetadataTokenSource::MetadataTokenSource(std::string host, std::string scope, HttpGet get)
+    : host_(std::move(host)), scope_(std::move(scope)), get_(std::move(get)) {}
+
+void MetadataTokenSource::fetch(Done done) {
+    get_(token_request(host_, scope_), [done = std::move(done)](const Result<HttpAnswer>& answer) {
+        done(answer ? TokenAnswer{read_token(*answer), answer->retry_after} : TokenAnswer{answer.error()});
+    });
+}
+
 }  // namespace supervisor

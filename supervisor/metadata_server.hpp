@@ -2,6 +2,7 @@
 
 #include "http_client.hpp"
 #include "token.hpp"
+#include "token_source.hpp"
 
 #include <string>
 #include <string_view>
@@ -17,5 +18,19 @@ HttpRequest token_request(std::string_view host, std::string_view scope);
 /// a JSON object whose `access_token` is 1 to 8192 characters of visible ASCII and whose `expires_in` is an
 /// integer from 1 to 86400. The fault of anything else never repeats a body that may hold a token.
 Result<Token> read_token(const HttpAnswer& answer);
+
+/// The metadata server as a source of tokens: one GET for each token, with no request before it.
+class MetadataTokenSource final : public TokenSource {
+public:
+    MetadataTokenSource(std::string host, std::string scope, HttpGet get);
+
+    void fetch(Done done) override;
+    [[nodiscard]] std::string name() const override { return host_; }
+
+private:
+    std::string host_;
+    std::string scope_;
+    HttpGet get_;
+};
 
 }  // namespace supervisor

@@ -53,13 +53,13 @@ void RefreshSchedule::sent(Moment now) {
     sent_at_ = now;
 }
 
-Freshness RefreshSchedule::answered(Token token, Moment now, double random) {
+Freshness RefreshSchedule::answered(bool is_another, seconds expires_in, Moment now, double random) {
     in_flight_ = false;
     failures_ = 0;
-    const auto expiry = sent_at_ + token.expires_in;
-    if (token_ && token_->text == token.text) {
+    const auto expiry = sent_at_ + expires_in;
+    if (has_token_ && !is_another) {
         // A server that promises the same token for longer each time is not believed. The wall clock follows the
-        // other one, so that a step of it is mended by the next answer.
+        // other one, so that the next answer corrects what a step of it has done.
         expiry_.boot = std::min(expiry_.boot, expiry.boot);
         expiry_.wall = now.wall + (expiry_.boot - now.boot);
         const bool within_margin = reached(margin_starts(), now);
@@ -72,8 +72,8 @@ Freshness RefreshSchedule::answered(Token token, Moment now, double random) {
         next_request_ = now + shortest_pause;
         return Freshness::too_old;
     }
-    margin_ = margin_for(token.expires_in, random);
-    token_ = std::move(token);
+    margin_ = margin_for(expires_in, random);
+    has_token_ = true;
     fetched_at_ = sent_at_;
     expiry_ = expiry;
     // A token in its last second is no reason for a stream of requests.
@@ -96,7 +96,7 @@ milliseconds RefreshSchedule::pause_after_stale(bool within_margin, Moment now) 
 milliseconds RefreshSchedule::failed(Moment now, double random, std::optional<seconds> retry_after) {
     in_flight_ = false;
     ++failures_;
-    const auto base = token_ ? pause(pauses_after_failure, failures_) : pause(pauses_before_first_token, failures_);
+    const auto base = has_token_ ? pause(pauses_after_failure, failures_) : pause(pauses_before_first_token, failures_);
     const auto spread = 0.8 + 0.4 * random;
     milliseconds wait{static_cast<milliseconds::rep>(static_cast<double>(base.count()) * spread)};
     if (retry_after) {
@@ -109,7 +109,7 @@ milliseconds RefreshSchedule::failed(Moment now, double random, std::optional<se
 void RefreshSchedule::resumed(Moment now) {
     failures_ = 0;
     stales_ = 0;
-    if (!token_ || reached(planned(), now)) {
+    if (!has_token_ || reached(planned(), now)) {
         next_request_ = now;
     }
 }

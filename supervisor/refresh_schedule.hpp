@@ -1,7 +1,7 @@
 #pragma once
 
 #include "clock.hpp"
-#include "token.hpp"
+#include "freeze_detector.hpp"
 
 #include <chrono>
 #include <optional>
@@ -9,7 +9,8 @@
 namespace supervisor {
 
 // When to ask the metadata server for a token, and what an answer means. Pure policy: no I/O, no clock of its own,
-// no randomness; the time and the random number (0 <= random < 1) are arguments.
+// no randomness; the time and the random number (0 <= random < 1) are arguments. It knows no secret: the caller says
+// whether an answer was the token in hand once more.
 //
 // The metadata server caches. It gives out the same token until 5 minutes before its end (Compute Engine), 4 minutes
 // (the smallest cache Google's client libraries know) or 1 minute (GKE, which answers the old token while it fetches
@@ -35,7 +36,7 @@ enum class Freshness {
 class RefreshSchedule {
 public:
     /// The pause between two looks at the clocks is never longer: instances freeze and timers come late.
-    static constexpr milliseconds longest_sleep{30'000};
+    static constexpr milliseconds longest_sleep = FreezeDetector::longest_sleep;
     static constexpr milliseconds margin{225'000};
     static constexpr milliseconds margin_jitter{5'000};
     /// A server that asks for more patience is asked again after this long, since a token cannot wait for days.
@@ -51,17 +52,18 @@ public:
 
     /// A request was sent at `now`.
     void sent(Moment now);
-    /// It was answered with `token`, whose life counts from when the request was sent.
-    Freshness answered(Token token, Moment now, double random);
+    /// It was answered with a token whose life of `expires_in` counts from when the request was sent; `is_another` is
+    /// false when its text is that of the token in hand.
+    Freshness answered(bool is_another, std::chrono::seconds expires_in, Moment now, double random);
     /// It failed; returns the pause before the next one. The token in hand stays in hand.
     milliseconds failed(Moment now, double random, std::optional<std::chrono::seconds> retry_after);
 
     /// The process was frozen for some time, or a signal says so. What is due is tried at once and pauses start anew.
     void resumed(Moment now);
 
-    /// The newest token, or none before the first.
-    [[nodiscard]] const std::optional<Token>& token() const { return token_; }
-    [[nodiscard]] bool expired(Moment now) const { return token_.has_value() && reached(expiry_, now); }
+    /// Whether a first token has come.
+    [[nodiscard]] bool has_token() const { return has_token_; }
+    [[nodiscard]] bool expired(Moment now) const { return has_token_ && reached(expiry_, now); }
     /// When the token in hand ends. Meaningful once there is one.
     [[nodiscard]] Moment expiry() const { return expiry_; }
     [[nodiscard]] Moment next_request() const { return next_request_; }
@@ -76,7 +78,7 @@ private:
     [[nodiscard]] Moment planned() const { return earlier(fetched_at_ + refresh_interval_, margin_starts()); }
 
     milliseconds refresh_interval_;
-    std::optional<Token> token_{};
+    bool has_token_ = false;
     Moment fetched_at_{};
     Moment expiry_{};
     milliseconds margin_{};

@@ -16,6 +16,8 @@ Action log(Level level, std::string message, std::vector<Field> fields = {}) {
     return {.kind = Kind::log, .line = {level, std::move(message), std::move(fields)}};
 }
 
+void append(Actions& actions, const Actions& more) { actions.insert(actions.end(), more.begin(), more.end()); }
+
 std::int64_t since(Moment then, Moment now) { return (now.boot - then.boot).count(); }
 
 }  // namespace
@@ -42,13 +44,27 @@ Actions Rotation::child_started(int pid, Moment now) {
     ever_started_ = true;
     phase_ = Phase::running;
     killed_ = false;
+    relaunch_deadline_.reset();
     started_at_ = now;
     return {log(Level::info, "child: started", {{"pid", pid}, {"restarts", std::int64_t{restarts_}}})};
 }
 
-Actions Rotation::launch_failed(int code, const std::string& why) {
+Actions Rotation::launch_failed(int code, const std::string& why, bool may_pass, Moment now) {
+    if (phase_ == Phase::clearing && may_pass) {
+        if (!relaunch_deadline_) {
+            relaunch_deadline_ = now + relaunch_limit;
+            relaunch_pause_ = first_relaunch_pause;
+        }
+        if (since(*relaunch_deadline_, now) < 0) {
+            const auto pause = relaunch_pause_;
+            relaunch_pause_ = std::min(relaunch_pause_ * 2, longest_relaunch_pause);
+            return {log(Level::warning, "rotation: the next child is not started yet: " + why,
+                        {{"next_try_ms", pause.count()}}),
+                    arm(pause)};
+        }
+    }
     phase_ = Phase::stopped;
-    return {log(Level::error, "child: " + why), {.kind = Kind::exit, .code = code}};
+    return {log(Level::error, "child: " + why), act(Kind::disarm), {.kind = Kind::exit, .code = code}};
 }
 
 Actions Rotation::rotate(std::string why, Moment now) {
@@ -77,6 +93,9 @@ Actions Rotation::drain(Moment now) {
 }
 
 Actions Rotation::child_exited(int code, Moment now) {
+    if (phase_ == Phase::stopped) {
+        return {};
+    }
     if (phase_ == Phase::draining) {
         phase_ = Phase::clearing;
         exit_code_ = code;
@@ -102,14 +121,19 @@ Actions Rotation::leave(int code, Moment now) {
     if (!stop_asked && code == 128 + SIGKILL) {
         fields.push_back({"why", "SIGKILL, and not by us: mostly the kernel's, for want of memory"});
     }
-    return {log(stop_asked || code == 0 ? Level::info : Level::error,
-                stop_asked ? "child: stopped" : "child: ended by itself", std::move(fields)),
-            send(Kind::signal_leftovers, SIGTERM), send(Kind::signal_leftovers, SIGCONT), arm(left_to_stop(now)),
-            act(Kind::look_for_leftovers)};
+    Actions actions{log(stop_asked || code == 0 ? Level::info : Level::error,
+                        stop_asked ? "child: stopped" : "child: ended by itself", std::move(fields))};
+    if (waits_for_leftovers()) {
+        append(actions, {send(Kind::signal_leftovers, SIGTERM), send(Kind::signal_leftovers, SIGCONT),
+                         arm(left_to_stop(now)), act(Kind::look_for_leftovers)});
+    } else {
+        append(actions, exit());
+    }
+    return actions;
 }
 
 Actions Rotation::leftovers(bool any) {
-    if (phase_ == Phase::clearing && !any) {
+    if (phase_ == Phase::clearing && !any && !relaunch_deadline_) {
         return {act(Kind::disarm), act(Kind::launch)};
     }
     if (phase_ == Phase::leaving) {
@@ -132,7 +156,8 @@ Actions Rotation::stop(int signal, Moment now) {
             killed_ = false;
             stop_deadline_ = now + settings_.stop_timeout;
             return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
-                    send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT), arm(left_to_stop(now))};
+                    send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT),
+                    waits_for_leftovers() ? arm(left_to_stop(now)) : act(Kind::disarm)};
         case Phase::clearing: stop_deadline_ = now + settings_.stop_timeout; return leave(exit_code_, now);
         case Phase::stopping:
             return {log(Level::info, "stop: asked again, forwarding", {{"signal", signal}}),
@@ -147,20 +172,22 @@ Actions Rotation::timer_fired(Moment now) {
     switch (phase_) {
         case Phase::running: return rotation_due_ ? drain(now) : Actions{};
         case Phase::draining:
+            if (killed_) {
+                return give_up_killed_child("rotation: the child did not die of SIGKILL, leaving it");
+            }
             killed_ = true;
             return {log(Level::warning, "rotation: the child did not end within the drain timeout, killing it",
                         {{"drain_timeout_ms", settings_.drain_timeout.count()}}),
-                    act(Kind::kill_group)};
+                    act(Kind::kill_group), arm(drain_kill_grace)};
         case Phase::clearing:
+            if (relaunch_deadline_) {
+                return {act(Kind::launch)};
+            }
             return {log(Level::warning, "rotation: something of the old child's group is left and can't be killed"),
                     act(Kind::launch)};
         case Phase::stopping:
             if (killed_) {
-                exit_code_ = 128 + SIGKILL;
-                Actions actions{log(Level::error, "stop: the child did not die of SIGKILL, leaving it")};
-                const auto last = exit();
-                actions.insert(actions.end(), last.begin(), last.end());
-                return actions;
+                return give_up_killed_child("stop: the child did not die of SIGKILL, leaving it");
             }
             killed_ = true;
             return {log(Level::warning, "stop: the child did not end within the stop timeout, killing it",
@@ -177,6 +204,15 @@ Actions Rotation::timer_fired(Moment now) {
         case Phase::stopped: break;
     }
     return {};
+}
+
+/// Only a process that hangs in the kernel outlives SIGKILL. A second child beside it is out of the question, so the
+/// platform is left to replace the container.
+Actions Rotation::give_up_killed_child(std::string message) {
+    exit_code_ = 128 + SIGKILL;
+    Actions actions{log(Level::error, std::move(message))};
+    append(actions, exit());
+    return actions;
 }
 
 Actions Rotation::exit() {

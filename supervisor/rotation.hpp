@@ -13,18 +13,23 @@ namespace supervisor {
 // The life of the child: what to do next when something happens to it. Pure policy: no I/O and no clock; the caller
 // performs the actions in their order and reports what came of them.
 //
-//   phase      what is so                                          what ends it
-//   waiting    no child yet                                        start(): launch; a stop: exit with 128+signal
-//   running    the child runs                                      it exits; a stop; a rotation is due
-//   draining   it got TERM for a rotation; timer: drain timeout    it exits; the timer: KILL; a stop: stopping
-//   clearing   it is reaped, its group got KILL; timer: bounded    the group is empty: launch; a stop: leaving
-//   stopping   it got the stop's signal; timer: stop timeout       it exits; the timer: KILL
-//   leaving    it is reaped for good, leftovers got TERM           none is left, or the timer, KILL, the timer: exit
-//   stopped    the exit code is known                              nothing
+//   phase      what it means                                        what ends it
+//   waiting    there is no child yet                                start(): launch; a stop: exit with 128+signal
+//   running    the child runs                                       it exits; a stop; a rotation is due
+//   draining   the child got TERM for a rotation; timer: drain      it exits; the timer: KILL, then a bounded wait and
+//              timeout                                              exit with 137; a stop: stopping
+//   clearing   the child is reaped, its group got KILL; timer:      the group is empty: launch; the timer: launch; a
+//              bounded; then: a launch that failed is tried again   launch that keeps failing: exit; a stop: leaving
+//   stopping   the child got the stop's signal; timer: stop         it exits; the timer: KILL, then a bounded wait and
+//              timeout                                              exit with 137
+//   leaving    the child is reaped for good, the leftovers got      none is left; the timer: KILL, then a bounded wait
+//              TERM; timer: what is left of the stop timeout        and exit
+//   stopped    the exit code is known                               nothing
 //
 // A stop always wins: it turns a drain or the moment between two children into the exit. Within the stop timeout and
-// final_grace everything is over, whatever the child does. Leftovers are what is left of the child's group and what
-// was orphaned into our care; a rotation clears the group alone, for a daemon that left it is not ours to end.
+// final_grace everything is over, whatever the child does. Leftovers are the processes that remain of the child's group
+// and those that were orphaned into our care; a rotation clears the group alone, for a daemon that left it is not ours
+// to end. With a stop timeout of zero nothing is ever killed at a stop and nothing is waited for but the child.
 
 enum class Phase { waiting, running, draining, clearing, stopping, leaving, stopped };
 
@@ -56,7 +61,7 @@ using Actions = std::vector<Action>;
 
 struct RotationSettings {
     milliseconds drain_timeout{30'000};
-    milliseconds stop_timeout{8'000};
+    milliseconds stop_timeout{8'000};  ///< zero: wait for the child without limit, and for nothing else
 };
 
 class Rotation {
@@ -65,7 +70,14 @@ public:
     static constexpr milliseconds floor{30'000};
     /// What a process gets after SIGKILL until it is given up: the kernel may be slow, but Cloud Run is not patient.
     static constexpr milliseconds final_grace{400};
+    /// The same in a rotation, where no platform waits for us.
+    static constexpr milliseconds drain_kill_grace{5'000};
     static constexpr milliseconds clearing_timeout{2'000};
+    /// A launch between two children that fails for a reason that may pass is tried again with growing pauses, for this
+    /// long: the old child is gone, so the service is down meanwhile.
+    static constexpr milliseconds first_relaunch_pause{100};
+    static constexpr milliseconds longest_relaunch_pause{2'000};
+    static constexpr milliseconds relaunch_limit{15'000};
 
     explicit Rotation(RotationSettings settings) : settings_(settings) {}
 
@@ -73,13 +85,14 @@ public:
     /// How often a child was replaced by the next one.
     [[nodiscard]] unsigned restarts() const { return restarts_; }
 
-    /// All that the first child needs is there.
+    /// Launches the first child, once everything that it needs is in hand.
     Actions start();
     /// The child is to be replaced by one with a newer token, which is in hand already; `why` goes into the log.
     Actions rotate(std::string why, Moment now);
     Actions child_started(int pid, Moment now);
-    /// exec or fork failed; `code` is what the program ends with (126, 127).
-    Actions launch_failed(int code, const std::string& why);
+    /// No child could be launched; `code` is what the program then ends with (1, 126, 127). `may_pass` tells that the next
+    /// try may work, as with a fork that failed for want of memory.
+    Actions launch_failed(int code, const std::string& why, bool may_pass, Moment now);
     /// The child was reaped; `code` is its exit code, or 128 and the signal that ended it.
     Actions child_exited(int code, Moment now);
     /// Whether anything of what look_for_leftovers counts is left.
@@ -92,6 +105,8 @@ private:
     Actions drain(Moment now);
     Actions leave(int code, Moment now);
     Actions exit();
+    Actions give_up_killed_child(std::string message);
+    [[nodiscard]] bool waits_for_leftovers() const { return settings_.stop_timeout > milliseconds{0}; }
     [[nodiscard]] milliseconds left_to_stop(Moment now) const;
 
     RotationSettings settings_;
@@ -105,6 +120,8 @@ private:
     Moment started_at_{};
     Moment drain_started_at_{};
     std::optional<Moment> stop_deadline_{};
+    std::optional<Moment> relaunch_deadline_{};  ///< a launch has failed and is tried again until then
+    milliseconds relaunch_pause_{};
 };
 
 }  // namespace supervisor

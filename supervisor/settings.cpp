@@ -451,6 +451,14 @@ std::string prefect_health_url(const Settings& settings, const Environment& envi
 
 }  // namespace
 
+std::string Settings::command_text() const {
+    std::string line;
+    for (const auto& word : command) {
+        line += (line.empty() ? "" : " ") + word;
+    }
+    return line;
+}
+
 boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::string>& arguments,
                                                          const Environment& environment) {
     const auto all = all_settings();

@@ -59,6 +59,9 @@ struct Settings {
     std::vector<std::string> command{};  ///< never empty
     bool runs_prefect = true;            ///< the command is the default one
     std::vector<std::string> warnings{};
+
+    /// The command in one line, for the log.
+    [[nodiscard]] std::string command_text() const;
 };
 
 /// Why the program ends before it starts: text for the user, and the exit code. --help and --version end so, too.

@@ -37,7 +37,7 @@ class Kind:
 
 
 KINDS = {
-    "log lines": Kind(r"log_\.(?:debug|info|warning|error)\(", fewest=24),
+    "log lines": Kind(r"\blog_?\.(?:debug|info|warning|error)\(", fewest=24),
     "log lines of the rotation": Kind(r"\blog\((?=[^;{]*Level::)", fewest=12, argument=1),
     "log lines of the log": Kind(r'\{(?=Level::\w+,\s*")', fewest=1, argument=1),
     "warnings": Kind(r"warnings\.push_back\(", fewest=3),

@@ -1,8 +1,11 @@
 #pragma once
 
+#include "freeze_detector.hpp"
 #include "refresh_schedule.hpp"
 #include "simulated/caching_server.hpp"
+#include "simulated/captured_log.hpp"
 #include "simulated/world_time.hpp"
+#include "token_refresher.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -12,8 +15,10 @@
 namespace simulated {
 
 using std::chrono::seconds;
-using supervisor::Freshness;
+using supervisor::FreezeDetector;
 using supervisor::RefreshSchedule;
+using supervisor::TokenAnswer;
+using supervisor::TokenRefresher;
 
 /// What goes wrong around the schedule. Times between two events are drawn evenly from 0 to twice the mean.
 struct Weather {
@@ -44,9 +49,10 @@ struct World {
     std::uint64_t seed = 1;
 };
 
-/// A RefreshSchedule in a simulated world, driven as Supervise drives it: one request at a time, a timer for sleep(),
-/// resumed() when a sleep took much too long. Every step is checked against what the header of the schedule promises.
-class Refresh {
+/// The real TokenRefresher in a simulated world: its token source is a CachingServer behind a network that fails, its
+/// clocks are simulated, and a simulated timer calls tick() after sleep(), or later. The real FreezeDetector tells it of
+/// freezes. Every step is checked against what the header of the schedule promises.
+class Refresh : private supervisor::TokenSource, private TokenRefresher::Listener {
 public:
     struct Report {
         std::string violation{};  ///< empty: every promise was kept
@@ -62,7 +68,10 @@ public:
         : world_(world),
           dice_(world.seed),
           server_(world.model, world.life, world.first_age),
-          schedule_(world.refresh_interval, clock_.now()) {
+          freeze_detector_(clock_.now()),
+          refresher_(
+              {world.refresh_interval, no_deadline}, *this, *this, log_.log(), [this] { return clock_.now(); },
+              [this] { return dice_.unit(); }) {
         next_freeze_ = later(world.weather.freezes);
         next_wall_step_ = later(world.weather.wall_steps);
         next_outage_ = later(world.weather.outages);
@@ -70,7 +79,6 @@ public:
     }
 
     Report run(milliseconds length) {
-        last_wake_ = clock_.now();
         wake();
         while (clock_.world() < length && report_.violation.empty()) {
             step();
@@ -80,6 +88,8 @@ public:
 
 private:
     struct Flight {
+        Done done;
+        Moment sent;
         milliseconds arrives{};
         std::optional<supervisor::Token> token{};  ///< none: it will fail
         std::optional<seconds> retry_after{};
@@ -92,7 +102,7 @@ private:
         milliseconds interval_ends;
     };
     static constexpr milliseconds never = milliseconds::max();
-    static constexpr milliseconds freeze_threshold{5'000};
+    static constexpr milliseconds no_deadline{std::chrono::hours{10'000}};
 
     // --- the world ---------------------------------------------------------------------------------------------
 
@@ -143,18 +153,15 @@ private:
 
     void wake() {
         const auto now = clock_.now();
-        if (-supervisor::remaining(last_wake_, now) > RefreshSchedule::longest_sleep + freeze_threshold) {
-            schedule_.resumed(now);
+        if (freeze_detector_.on_wake(now)) {
+            refresher_.resume(now);
             undisturbed_ = false;
         }
-        last_wake_ = now;
-        if (schedule_.due(now)) {
-            send(now);
-        }
-        if (!world_.may_seem_expired && schedule_.expired(now)) {
+        refresher_.tick(now);
+        if (!world_.may_seem_expired && refresher_.token() && reached(refresher_.expiry(), now)) {
             violated("the token in hand is called expired");
         }
-        const auto sleep = schedule_.sleep(now);
+        const auto sleep = refresher_.sleep(now);
         if (sleep < milliseconds{0} || sleep > RefreshSchedule::longest_sleep) {
             violated("sleep() is " + std::to_string(sleep.count()) + " ms");
         }
@@ -164,7 +171,7 @@ private:
         }
     }
 
-    void send(Moment now) {
+    void fetch(Done done) override {
         if (flight_) {
             violated("a second request while one is in flight");
             return;
@@ -179,11 +186,9 @@ private:
         undisturbed_ = true;
         ++report_.requests;
         ++requests_for_token_;
-        schedule_.sent(now);
 
         const auto latency = dice_.between(world_.weather.shortest_latency, world_.weather.longest_latency);
-        Flight flight;
-        flight.arrives = clock_.world() + latency;
+        Flight flight{.done = std::move(done), .sent = clock_.now(), .arrives = clock_.world() + latency};
         if (clock_.world() >= outage_ends_ && !dice_.chance(world_.weather.failures)) {
             flight.token = server_.answer(clock_.world() + latency / 2);
             flight.end = server_.end();
@@ -193,34 +198,41 @@ private:
         flight_ = std::move(flight);
     }
 
+    [[nodiscard]] std::string name() const override { return "the simulated server"; }
+
     void land() {
         const auto now = clock_.now();
         auto flight = std::move(*flight_);
         flight_.reset();
         last_failed_ = !flight.token;
         if (!flight.token) {
-            const auto pause = schedule_.failed(now, dice_.unit(), flight.retry_after);
+            flight.done({supervisor::Fault{"the simulated network failed"}, flight.retry_after});
+            const auto pause = remaining(refresher_.next_request(), now);
             excused_until_ = std::max(excused_until_, clock_.world() + pause + slack());
             return;
         }
         const auto text = flight.token->text.reveal();
         const auto life = milliseconds{flight.token->expires_in};
-        switch (schedule_.answered(std::move(*flight.token), now, dice_.unit())) {
-            case Freshness::fresh: adopt(text, flight.end, life); break;
-            case Freshness::stale:
-                if (!hand_ || hand_->text != text) {
-                    violated("another token was taken for the one in hand");
-                }
-                break;
-            case Freshness::too_old:
-                ++report_.too_old;
-                excused_until_ = std::max(excused_until_, clock_.world() + seconds{1} + slack());
-                break;
+        const bool is_another = !hand_ || hand_->text != text;
+        const bool too_old = reached(flight.sent + life, now);
+        reported_fresh_ = false;
+        flight.done({std::move(*flight.token)});
+        if (reported_fresh_ != (is_another && !too_old)) {
+            violated(reported_fresh_ ? "a token was reported that is not fresh" : "a fresh token was not reported");
         }
-        if (hand_ && (!schedule_.token() || schedule_.token()->text.reveal() != hand_->text)) {
+        if (reported_fresh_) {
+            adopt(text, flight.end, life);
+        } else if (is_another) {
+            ++report_.too_old;
+            excused_until_ = std::max(excused_until_, clock_.world() + seconds{1} + slack());
+        }
+        if (hand_ && (!refresher_.token() || refresher_.token()->reveal() != hand_->text)) {
             violated("the token in hand was lost");
         }
     }
+
+    void on_fresh(Moment) override { reported_fresh_ = true; }
+    void on_deadline(const std::string&) override { violated("the start deadline was reported"); }
 
     void adopt(const std::string& text, milliseconds end, milliseconds life) {
         const auto number = std::stoul(text.substr(std::string_view{"ya29."}.size()));
@@ -276,7 +288,9 @@ private:
     Dice dice_;
     Clock clock_{};
     CachingServer server_;
-    RefreshSchedule schedule_;
+    CapturedLog log_{supervisor::Level::error};
+    FreezeDetector freeze_detector_;
+    TokenRefresher refresher_;
     Report report_{};
 
     std::optional<Flight> flight_{};
@@ -291,8 +305,8 @@ private:
     milliseconds outage_ends_{-1};
     milliseconds excused_until_{0};
     milliseconds last_sent_{-1};
-    Moment last_wake_{};
     bool last_failed_ = false;
+    bool reported_fresh_ = false;
     bool undisturbed_ = true;  ///< no freeze, step or resumed() since the last request
 };
 

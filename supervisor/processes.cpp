@@ -1,0 +1,49 @@
+#include "processes.hpp"
+
+#include "reaper.hpp"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+namespace supervisor {
+
+boost::system::result<pid_t, LaunchFault> SystemProcesses::launch(const std::vector<std::string>& command,
+                                                                  const Environment& environment) {
+    return supervisor::launch(command, environment);
+}
+
+int SystemProcesses::signal_process(pid_t pid, int signal) { return ::kill(pid, signal) == 0 ? 0 : errno; }
+
+int SystemProcesses::signal_group(pid_t group, int signal) { return ::kill(-group, signal) == 0 ? 0 : errno; }
+
+bool SystemProcesses::group_exists(pid_t group) { return supervisor::group_exists(group); }
+
+pid_t SystemProcesses::group_of(pid_t pid) { return ::getpgid(pid); }
+
+std::vector<pid_t> SystemProcesses::children() { return supervisor::children(); }
+
+bool SystemProcesses::reap(const std::function<void(pid_t, int)>& ended) { return supervisor::reap(ended); }
+
+bool SystemProcesses::port_in_use(std::uint16_t port) {
+    const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) {
+        return false;
+    }
+    // With SO_REUSEADDR bind(2) fails with EADDRINUSE only while a socket listens there; connections that are still in
+    // TIME_WAIT do not matter (socket(7)).
+    const int on = 1;
+    ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    const bool in_use =
+        ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 && errno == EADDRINUSE;
+    ::close(probe);
+    return in_use;
+}
+
+}  // namespace supervisor

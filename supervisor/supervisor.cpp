@@ -1,0 +1,262 @@
+#include "supervisor.hpp"
+
+#include "check.hpp"
+#include "exit_code.hpp"
+#include "reaper.hpp"
+#include "signal_table.hpp"
+#include "version.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <utility>
+
+namespace supervisor {
+namespace {
+
+constexpr milliseconds pause_without_signals{100};
+
+Child::Options child_options(const Settings& settings) {
+    Child::Options options{.command = settings.command, .single_child = settings.single_child};
+    options.timeouts = {settings.drain_timeout, settings.stop_timeout};
+    if (settings.ready_url_is_prefect && settings.ready_url) {
+        options.port = settings.port;
+        options.needs_port = settings.runs_prefect;
+    }
+    return options;
+}
+
+}  // namespace
+
+Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environment environment, Log& log,
+                       Outside outside)
+    : loop_(loop),
+      settings_(std::move(settings)),
+      environment_(std::move(environment)),
+      log_(log),
+      get_([this, get = std::move(outside.get)](HttpRequest request, HttpDone done) {
+          get(std::move(request), [this, done = std::move(done)](Result<HttpAnswer> answer) {
+              done(std::move(answer));
+              tick();
+          });
+      }),
+      clock_(std::move(outside.clock)),
+      freeze_detector_(clock_()),
+      token_source_(settings_.metadata_host, settings_.token_scope, get_),
+      token_({settings_.refresh_interval, settings_.start_deadline}, token_source_, *this, log_, clock_,
+             [this] { return std::uniform_real_distribution<double>{0.0, 1.0}(random_); }),
+      delivery_(settings_, environment_, password_file_directories(std::getenv("TMPDIR")), log_),
+      child_(child_options(settings_), outside.processes, *this, log_, clock_),
+      readiness_(settings_.ready_url, settings_.ready_url_is_prefect, get_, log_, clock_),
+      signals_(loop),
+      health_server_(loop, [this](std::string_view path) { return on_probe(path); }),
+      wake_timer_(loop) {}
+
+// --- from the start to the end --------------------------------------------------------------------------------------
+
+int Supervisor::run() {
+    announce();
+    if (!start()) {
+        return 1;
+    }
+    run_loop();
+    const int code = failed_ ? 1 : exit_code(exit_code_, settings_.mapped_exit_codes);
+    if (!settings_.check_only) {
+        log_.info("stopped", {{"code", code}});
+    }
+    return code;
+}
+
+void Supervisor::announce() {
+    for (const auto& warning : settings_.warnings) {
+        log_.warning(warning);
+    }
+    if (settings_.check_only) {
+        return;
+    }
+    std::vector<Field> fields{{"version", std::string{version}}, {"pid", std::int64_t{::getpid()}}};
+    if (settings_.use_token) {
+        fields.push_back({"rotation", settings_.rotation == RotationMode::in_place ? "in-place" : "restart"});
+        fields.push_back({"metadata_server", settings_.metadata_host});
+        fields.push_back({"database", settings_.database.host});
+    }
+    fields.push_back({"command", settings_.command_text()});
+    log_.info("starting", std::move(fields));
+}
+
+bool Supervisor::start() {
+    if (!settings_.check_only) {
+        if (const auto fault = become_subreaper(); fault && ::getpid() != 1) {
+            log_.warning("init: " + fault->why + "; orphans go to another process");
+        }
+    }
+    if (const auto fault =
+            signals_.start([this](int number) { on_signal(number); }, [this](const std::string& why) { fail(why); })) {
+        log_.error("init: " + fault->why);
+        return false;
+    }
+    if (settings_.health_address && !settings_.check_only) {
+        if (const auto fault = health_server_.listen(*settings_.health_address)) {
+            log_.error("health: " + fault->why);
+            return false;
+        }
+    }
+    if (!settings_.use_token) {
+        on_first_token();
+    }
+    tick();
+    return true;
+}
+
+/// Nothing of ours throws on the running path, but the libraries may, for want of memory. The child must not outlive us
+/// unwatched, so it is ended first.
+void Supervisor::run_loop() {
+    std::string trouble;
+    for (;;) {
+        try {
+            if (!trouble.empty()) {
+                fail(trouble);
+            }
+            loop_.run();
+            return;
+        } catch (const std::exception& error) {
+            if (failed_) {
+                log_.error(std::string{"init: failed while ending the child, killing it: "} + error.what());
+                child_.kill_all();
+                return;
+            }
+            trouble = std::string{"failed: "} + error.what();
+        }
+    }
+}
+
+void Supervisor::fail(const std::string& why) {
+    failed_ = true;
+    log_.error("init: " + why + "; ending the child");
+    child_.stop(SIGTERM);
+    tick();
+}
+
+void Supervisor::finish(int code) {
+    exit_code_ = code;
+    loop_.stop();
+}
+
+// --- the loop -------------------------------------------------------------------------------------------------------
+
+void Supervisor::tick() {
+    const auto now = clock_();
+    resume_after_freeze(now);
+    child_.reap();
+    child_.tick(now);
+    if (tends_token()) {
+        token_.tick(now);
+        delivery_.tick(now);
+    }
+    readiness_.tick(now);
+
+    auto sleep = failed_ ? pause_without_signals : FreezeDetector::longest_sleep;
+    sleep = std::min(sleep, child_.sleep(now).value_or(sleep));
+    if (tends_token()) {
+        sleep = std::min({sleep, token_.sleep(now), delivery_.sleep(now).value_or(sleep)});
+    }
+    wake_after(std::min(sleep, readiness_.sleep(now).value_or(sleep)));
+}
+
+void Supervisor::resume_after_freeze(Moment now) {
+    if (const auto frozen = freeze_detector_.on_wake(now)) {
+        log_.info("init: frozen for a while", {{"ms", frozen->count()}});
+        token_.resume(now);
+    }
+}
+
+void Supervisor::wake_after(milliseconds sleep) {
+    wake_timer_.expires_after(sleep);
+    wake_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) {
+            tick();
+        }
+    });
+}
+
+// --- what the parts report ------------------------------------------------------------------------------------------
+
+void Supervisor::on_fresh(Moment now) {
+    delivery_.set_newest(*token_.token(), token_.expiry());
+    if (!child_.was_started()) {
+        on_first_token();
+    } else if (settings_.rotation == RotationMode::in_place) {
+        delivery_.hand_over_in_place(now);
+    } else {
+        child_.replace("fresh token " + token_.hash());
+    }
+}
+
+/// Called once: with the first token, or at once where none is needed.
+void Supervisor::on_first_token() {
+    if (settings_.check_only) {
+        show_what_would_run(settings_, environment_, token_.token() ? &*token_.token() : nullptr, log_);
+        finish(0);
+        return;
+    }
+    child_.start();
+}
+
+void Supervisor::on_deadline(const std::string&) { finish(1); }
+
+Result<Environment> Supervisor::environment_for_child() { return delivery_.environment_for_child(); }
+
+void Supervisor::on_started(Moment now) { readiness_.child_started(now); }
+
+void Supervisor::on_leaving() { readiness_.child_leaves(); }
+
+void Supervisor::on_exit(int code) { finish(code); }
+
+void Supervisor::on_signal(int number) {
+    switch (role_of(number, !settings_.use_token)) {
+        case SignalRole::child: break;  // tick() reaps
+        case SignalRole::stop: child_.stop(number); break;
+        case SignalRole::forward:
+            log_.debug("child: forwarding a signal", {{"signal", name_of(number)}});
+            child_.forward(number);
+            break;
+        case SignalRole::ignore: log_.info("init: signal not forwarded", {{"signal", name_of(number)}}); break;
+    }
+    if (number == SIGCONT) {
+        // Whoever was stopped has lost time.
+        token_.resume(clock_());
+    }
+    tick();
+}
+
+HealthAnswer Supervisor::on_probe(std::string_view path) {
+    tick();
+    return health_answer(path, facts(clock_()));
+}
+
+HealthFacts Supervisor::facts(Moment now) const {
+    HealthFacts facts;
+    facts.phase = child_.phase();
+    facts.child_pid = child_.pid();
+    facts.child_uptime = now.boot - child_.started_at().boot;
+    facts.restarts = child_.restarts();
+    facts.rotations = delivery_.rotations();
+    facts.orphans_reaped = child_.orphans_reaped();
+    facts.child_ready = readiness_.ready(now);
+    facts.ever_ready = readiness_.ever_ready();
+    facts.last_error = delivery_.last_error().empty() ? token_.last_error() : delivery_.last_error();
+    if (const auto& in_use = delivery_.in_use()) {
+        const bool is_newest = token_.hash() == in_use->hash;
+        const auto expiry = is_newest ? token_.expiry() : in_use->expiry;
+        facts.token = HealthFacts::TokenFacts{in_use->hash, remaining(expiry, now), expiry.wall};
+    }
+    if (settings_.use_token) {
+        facts.next_refresh = std::max(milliseconds{0}, remaining(token_.next_request(), now));
+    }
+    return facts;
+}
+
+}  // namespace supervisor

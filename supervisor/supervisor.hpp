@@ -1,0 +1,96 @@
+#pragma once
+
+#include "child.hpp"
+#include "clock.hpp"
+#include "freeze_detector.hpp"
+#include "health_report.hpp"
+#include "health_server.hpp"
+#include "http_client.hpp"
+#include "log.hpp"
+#include "metadata_server.hpp"
+#include "readiness_checker.hpp"
+#include "settings.hpp"
+#include "signal_receiver.hpp"
+#include "token_delivery.hpp"
+#include "token_refresher.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+
+namespace supervisor {
+
+/// Runs the child and keeps its token fresh until the child has ended or we are told to end. It wires the parts together
+/// on one loop and one thread, and passes on what one part reports to the part that acts on it.
+class Supervisor final : private TokenRefresher::Listener, private Child::Listener {
+public:
+    /// What lies outside of the program: the real things in main(), simulated ones in a test.
+    struct Outside {
+        HttpGet get;
+        Processes& processes;
+        Clock clock;
+    };
+
+    Supervisor(boost::asio::io_context& loop, Settings settings, Environment environment, Log& log, Outside outside);
+    Supervisor(const Supervisor&) = delete;
+    Supervisor& operator=(const Supervisor&) = delete;
+
+    /// Runs until the end and returns the exit code, --map-exit applied. The signals of handled_signals() must be blocked
+    /// already, so that none is lost before.
+    int run();
+
+    /// A signal was sent to us.
+    void on_signal(int number);
+    /// A probe asks for `path`.
+    HealthAnswer on_probe(std::string_view path);
+
+private:
+    void announce();
+    bool start();
+    void run_loop();
+    void on_first_token();
+
+    /// Does what is due and sleeps until the next thing is. Called after every event, and by the timer.
+    void tick();
+    void resume_after_freeze(Moment now);
+    void wake_after(milliseconds sleep);
+
+    void on_fresh(Moment now) override;
+    void on_deadline(const std::string& why) override;
+    Result<Environment> environment_for_child() override;
+    void on_started(Moment now) override;
+    void on_leaving() override;
+    void on_exit(int code) override;
+
+    void fail(const std::string& why);
+    void finish(int code);
+    [[nodiscard]] bool tends_token() const { return settings_.use_token && !child_.is_ending(); }
+    [[nodiscard]] HealthFacts facts(Moment now) const;
+
+    boost::asio::io_context& loop_;
+    Settings settings_;
+    Environment environment_;
+    Log& log_;
+    HttpGet get_;  ///< the outside's, followed by a tick()
+    Clock clock_;
+    FreezeDetector freeze_detector_;
+    std::minstd_rand random_{std::random_device{}()};
+
+    MetadataTokenSource token_source_;
+    TokenRefresher token_;
+    TokenDelivery delivery_;
+    Child child_;
+    ReadinessChecker readiness_;
+    SignalReceiver signals_;
+    HealthServer health_server_;
+    boost::asio::steady_timer wake_timer_;
+
+    bool failed_ = false;  ///< we are at fault ourselves: the child is ended, and the exit code is 1
+    int exit_code_ = 0;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,141 @@
+#pragma once
+
+#include "processes.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace simulated {
+
+using supervisor::Environment;
+using supervisor::LaunchFault;
+
+/// Processes without a kernel. Each obeys TERM and INT, unless it is told to be deaf, and KILL, unless it hangs. One that
+/// has ended is a zombie until it is reaped, if it is ours.
+class Processes final : public supervisor::Processes {
+public:
+    struct Process {
+        pid_t group = 0;
+        bool is_ours = true;  ///< our direct child, and so ours to reap
+        bool obeys_term = true;
+        bool obeys_kill = true;
+        std::optional<int> code{};  ///< a zombie with this exit code
+    };
+
+    /// What the next launches bring: a fault, or a child.
+    std::vector<LaunchFault> launch_faults{};
+    bool next_obeys_term = true;
+    bool next_obeys_kill = true;
+    bool port_taken = false;
+
+    std::vector<Environment> launched{};             ///< the environment of each child
+    std::vector<std::pair<pid_t, int>> signalled{};  ///< to a process; to a group it is the group's negative number
+    std::map<pid_t, Process> alive{};
+    unsigned launch_tries = 0;
+
+    pid_t start(pid_t group, bool is_ours = true) {
+        const pid_t pid = next_pid_++;
+        alive.emplace(pid, Process{.group = group == 0 ? pid : group, .is_ours = is_ours});
+        return pid;
+    }
+    void end(pid_t pid, int code) {
+        auto& process = alive.at(pid);
+        if (!process.is_ours) {
+            alive.erase(pid);
+        } else if (!process.code) {
+            process.code = code;
+        }
+    }
+    /// Its parent has ended, so it becomes our child.
+    void orphan(pid_t pid) { alive.at(pid).is_ours = true; }
+    [[nodiscard]] bool runs(pid_t pid) const { return alive.contains(pid) && !alive.at(pid).code; }
+    [[nodiscard]] bool any_runs() const {
+        for (const auto& [pid, process] : alive) {
+            if (!process.code) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&,
+                                                     const Environment& environment) override {
+        ++launch_tries;
+        if (!launch_faults.empty()) {
+            auto fault = launch_faults.front();
+            launch_faults.erase(launch_faults.begin());
+            return fault;
+        }
+        launched.push_back(environment);
+        const pid_t pid = start(0);
+        alive.at(pid).obeys_term = next_obeys_term;
+        alive.at(pid).obeys_kill = next_obeys_kill;
+        return pid;
+    }
+    int signal_process(pid_t pid, int signal) override {
+        signalled.emplace_back(pid, signal);
+        if (!alive.contains(pid)) {
+            return ESRCH;
+        }
+        hit(pid, signal);
+        return 0;
+    }
+    int signal_group(pid_t group, int signal) override {
+        signalled.emplace_back(-group, signal);
+        const auto members = members_of(group);
+        for (const pid_t pid : members) {
+            hit(pid, signal);
+        }
+        return members.empty() ? ESRCH : 0;
+    }
+    bool group_exists(pid_t group) override { return !members_of(group).empty(); }
+    pid_t group_of(pid_t pid) override { return alive.contains(pid) ? alive.at(pid).group : -1; }
+    std::vector<pid_t> children() override {
+        std::vector<pid_t> found;
+        for (const auto& [pid, process] : alive) {
+            if (process.is_ours) {
+                found.push_back(pid);
+            }
+        }
+        return found;
+    }
+    bool reap(const std::function<void(pid_t, int)>& ended) override {
+        for (auto process = alive.begin(); process != alive.end();) {
+            if (process->second.is_ours && process->second.code) {
+                ended(process->first, *process->second.code);
+                process = alive.erase(process);
+            } else {
+                ++process;
+            }
+        }
+        return !children().empty();
+    }
+    bool port_in_use(std::uint16_t) override { return port_taken; }
+
+private:
+    [[nodiscard]] std::vector<pid_t> members_of(pid_t group) const {
+        std::vector<pid_t> found;
+        for (const auto& [pid, process] : alive) {
+            if (process.group == group) {
+                found.push_back(pid);
+            }
+        }
+        return found;
+    }
+    void hit(pid_t pid, int signal) {
+        const auto& process = alive.at(pid);
+        const bool term = signal == SIGTERM || signal == SIGINT;
+        if (!process.code && ((term && process.obeys_term) || (signal == SIGKILL && process.obeys_kill))) {
+            end(pid, 128 + signal);
+        }
+    }
+
+    pid_t next_pid_ = 100;
+};
+
+}  // namespace simulated

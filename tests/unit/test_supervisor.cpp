@@ -1,0 +1,279 @@
+#include "supervisor.hpp"
+
+#include "simulated/captured_log.hpp"
+#include "simulated/processes.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using namespace supervisor;
+using namespace std::chrono_literals;
+using simulated::CapturedLog;
+
+namespace {
+
+Settings settings_for(RotationMode mode) {
+    Settings settings;
+    settings.rotation = mode;
+    settings.database = {.user = "sa@project.iam", .host = "10.0.0.5", .name = "prefect"};
+    settings.command = {"prefect"};
+    settings.health_address.reset();
+    settings.ready_url = "http://127.0.0.1:8080/api/health";
+    return settings;
+}
+
+/// The real Supervisor on a real loop, over simulated processes, a simulated clock and a simulated network that answers
+/// each request from the loop: the metadata server with `token`, the child with `ready`.
+class Run {
+public:
+    explicit Run(Settings settings = settings_for(RotationMode::restart))
+        : supervisor(loop, std::move(settings), {}, log.log(),
+                     {.get = [this](HttpRequest request, HttpDone done) { ask(std::move(request), std::move(done)); },
+                      .processes = processes,
+                      .clock = [this] { return now; }}) {}
+
+    /// Runs to the end; `script` is performed step by step, each from the loop when everything before it is done.
+    int run(std::vector<std::function<void()>> script) {
+        steps_ = std::move(script);
+        next_step();
+        return supervisor.run();
+    }
+    /// Lets time pass until the probe has nothing more to do at that time. A probe makes the supervisor look at its clocks.
+    void pass(milliseconds length) {
+        now = now + length;
+        supervisor.on_probe("/livez");
+    }
+    unsigned probe(std::string_view path) { return supervisor.on_probe(path).status; }
+    bool logged(const std::string& text) {
+        for (auto& line : log.lines()) {
+            lines_.push_back(std::move(line));
+        }
+        return std::any_of(lines_.begin(), lines_.end(),
+                           [&text](const auto& line) { return line.find(text) != std::string::npos; });
+    }
+    [[nodiscard]] std::string last_url() const {
+        return processes.launched.back().at("PREFECT_API_DATABASE_CONNECTION_URL");
+    }
+
+    boost::asio::io_context loop{};
+    Moment now{1'795'000'000'000ms, 4'711'000ms};
+    CapturedLog log{};
+    simulated::Processes processes{};
+    std::string token = "ya29.one";
+    bool metadata_answers = true;
+    bool ready = true;
+    unsigned token_requests = 0;
+    Supervisor supervisor;
+
+private:
+    /// Steps are far apart in the queue, so that the answers to what one step asked for come before the next step.
+    void next_step() {
+        if (steps_.empty()) {
+            return;
+        }
+        later(20, [this] {
+            auto step = std::move(steps_.front());
+            steps_.erase(steps_.begin());
+            next_step();
+            step();
+        });
+    }
+    void later(int rounds, std::function<void()> action) {
+        boost::asio::post(
+            loop, [this, rounds, action = std::move(action)] { rounds == 0 ? action() : later(rounds - 1, action); });
+    }
+    void ask(HttpRequest request, HttpDone done) {
+        const bool for_token = request.url.find("service-accounts") != std::string::npos;
+        token_requests += for_token ? 1U : 0U;
+        boost::asio::post(loop, [this, for_token, done = std::move(done)] {
+            if (for_token && metadata_answers) {
+                done(HttpAnswer{.status = 200,
+                                .body = R"({"access_token":")" + token + R"(","expires_in":3600})",
+                                .headers = {{"Metadata-Flavor", "Google"}}});
+            } else if (!for_token && ready) {
+                done(HttpAnswer{.status = 200, .body = "true"});
+            } else {
+                done(Fault{"Connection refused"});
+            }
+        });
+    }
+
+    std::vector<std::function<void()>> steps_{};
+    std::vector<std::string> lines_{};
+};
+
+}  // namespace
+
+TEST_CASE("The first token starts the child, and a stop ends it with its code") {
+    Run test;
+    const int code = test.run({
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            CHECK(test.last_url().find(":ya29.one@") != std::string::npos);
+            CHECK(test.probe("/livez") == 200);
+            CHECK(test.probe("/startupz") == 503);
+        },
+        [&] { test.pass(500ms); },
+        [&] {
+            CHECK(test.probe("/startupz") == 200);
+            CHECK(test.probe("/readyz") == 200);
+        },
+        [&] { test.supervisor.on_signal(SIGTERM); },
+    });
+    CHECK(code == 143);
+    CHECK(test.logged("stop: asked to end, forwarding signal=15"));
+    CHECK(test.logged("stopped code=143"));
+}
+
+TEST_CASE("A fresh token restarts the child with it, or reaches it in place, by the mode") {
+    for (const auto mode : {RotationMode::restart, RotationMode::in_place}) {
+        Run test{settings_for(mode)};
+        test.run({
+            [&] {
+                test.token = "ya29.two";
+                test.pass(55min);
+            },
+            [&] { test.pass(1s); },
+            [&] {
+                const bool restarts = mode == RotationMode::restart;
+                CHECK(test.processes.launched.size() == (restarts ? 2 : 1));
+                CHECK((test.last_url().find("ya29.two") != std::string::npos) == restarts);
+                CHECK(test.logged("fresh token handed over in place") != restarts);
+                CHECK(test.supervisor.on_probe("/status").body.find("\"rotations\": 1") != std::string::npos);
+            },
+            [&] { test.supervisor.on_signal(SIGTERM); },
+        });
+    }
+}
+
+TEST_CASE("A long silence of the loop is a freeze, after which the token is looked at") {
+    Run test;
+    test.run({
+        [&] {
+            test.metadata_answers = false;
+            test.pass(56min);
+        },
+        [&] {
+            CHECK(test.logged("init: frozen for a while ms=3360000"));
+            test.metadata_answers = true;
+            test.token = "ya29.two";
+            test.pass(36s);
+        },
+        [&] {
+            CHECK(test.processes.launched.size() == 2);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("No token within the start deadline is exit 1") {
+    Run test;
+    test.metadata_answers = false;
+    const int code = test.run({[&] { test.pass(60s); }});
+    CHECK(code == 1);
+    CHECK(test.processes.launched.empty());
+    CHECK(test.logged("token: none within the start deadline of 1m: Connection refused"));
+}
+
+TEST_CASE("A stop asks for no more tokens") {
+    Run test;
+    test.processes.next_obeys_term = false;
+    test.run({
+        [&] { test.supervisor.on_signal(SIGTERM); },
+        [&] { test.pass(7s); },
+        [&] {
+            CHECK(test.token_requests == 1);
+            CHECK(test.probe("/readyz") == 503);
+            test.pass(1s);
+        },
+    });
+}
+
+TEST_CASE("The last error of a hand-over does not outlive the hand-over that works") {
+    // With a single writer of the last error this one stayed in /status for ever.
+    Run test{settings_for(RotationMode::in_place)};
+    std::string file;
+    test.run({
+        [&] {
+            file = test.processes.launched.back().at("PGPASSFILE") + ".next";
+            REQUIRE(::mkdir(file.c_str(), 0700) == 0);
+            test.token = "ya29.two";
+            test.pass(55min);
+        },
+        [&] {
+            CHECK(test.supervisor.on_probe("/status").body.find("can't create the password file") != std::string::npos);
+            ::rmdir(file.c_str());
+            test.pass(1s);
+            CHECK(test.supervisor.on_probe("/status").body.find("\"last_error\": null") != std::string::npos);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("An exception in the loop ends the child first, and the exit code is 1") {
+    Run test;
+    const int code = test.run({
+        [] { throw std::runtime_error{"epoll_ctl: Cannot allocate memory"}; },
+    });
+    CHECK(code == 1);
+    CHECK_FALSE(test.processes.any_runs());
+    CHECK(test.logged("ERROR init: failed: epoll_ctl: Cannot allocate memory; ending the child"));
+    CHECK(test.logged("stopped code=1"));
+}
+
+TEST_CASE("A second exception while the child is ended kills it at once") {
+    Run test;
+    test.processes.next_obeys_term = false;
+    const int code = test.run({
+        [] { throw std::runtime_error{"no memory"}; },
+        [] { throw std::runtime_error{"still no memory"}; },
+    });
+    CHECK(code == 1);
+    CHECK_FALSE(test.processes.any_runs());
+    CHECK(test.logged("ERROR init: failed while ending the child, killing it: still no memory"));
+}
+
+TEST_CASE("An exit code that the user mapped becomes 0") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.mapped_exit_codes = {143};
+    Run test{settings};
+    CHECK(test.run({[&] { test.supervisor.on_signal(SIGTERM); }}) == 0);
+}
+
+TEST_CASE("The check shows what would run and starts nothing") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.check_only = true;
+    Run test{settings};
+    CHECK(test.run({}) == 0);
+    CHECK(test.processes.launched.empty());
+    CHECK(test.logged("check: would run command=prefect"));
+    CHECK_FALSE(test.logged("ya29"));
+}
+
+TEST_CASE("Without a token the child is started at once and the metadata server is never asked") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.use_token = false;
+    settings.ready_url.reset();
+    Run test{settings};
+    test.run({
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            CHECK(test.probe("/readyz") == 200);
+            test.pass(24h);
+            CHECK(test.token_requests == 0);
+            test.supervisor.on_signal(SIGTSTP);
+            CHECK(test.processes.signalled.back().second == SIGTSTP);
+            test.supervisor.on_signal(SIGINT);
+        },
+    });
+}
