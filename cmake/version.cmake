@@ -1,5 +1,5 @@
-# Generates version.hpp and version.cpp into the build tree. The commit is looked up at every build; the file is
-# rewritten, and compiled again, only when the commit has changed.
+# Generates the definitions of the constants that supervisor/version.hpp declares. The commit is looked up at every
+# build; the file is rewritten, and compiled again, only when the commit has changed.
 if(CMAKE_SCRIPT_MODE_FILE)
   # A build without the repository, such as an image's, is told which commit it is.
   set(COMMIT "$ENV{SUPERVISOR_COMMIT}")
@@ -16,7 +16,6 @@ if(CMAKE_SCRIPT_MODE_FILE)
 endif()
 
 set(version_dir ${PROJECT_BINARY_DIR}/version)
-configure_file(${PROJECT_SOURCE_DIR}/cmake/version.hpp.in ${version_dir}/version.hpp COPYONLY)
 add_custom_target(look_up_commit
   COMMAND ${CMAKE_COMMAND}
     -D SOURCE_DIR=${PROJECT_SOURCE_DIR}
@@ -28,5 +27,5 @@ add_custom_target(look_up_commit
   COMMENT "Looking up the commit"
   VERBATIM)
 add_library(supervisor_version STATIC ${version_dir}/version.cpp)
-target_include_directories(supervisor_version PUBLIC ${version_dir})
+target_include_directories(supervisor_version PRIVATE ${PROJECT_SOURCE_DIR}/supervisor)
 add_dependencies(supervisor_version look_up_commit)

@@ -2,7 +2,7 @@
 
 #include "log.hpp"
 #include "settings.hpp"
-#include "token.hpp"
+#include "secret.hpp"
 
 #include <optional>
 

@@ -1,6 +1,6 @@
 #include "child.hpp"
 
-#include "token.hpp"
+#include "secret.hpp"
 
 #include <algorithm>
 #include <csignal>

@@ -1,10 +1,11 @@
 #pragma once
 
 #include "clock.hpp"
+#include "environment.hpp"
+#include "fault.hpp"
 #include "log.hpp"
 #include "processes.hpp"
 #include "rotation.hpp"
-#include "settings.hpp"
 
 #include <cstdint>
 #include <deque>

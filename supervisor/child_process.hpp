@@ -1,6 +1,6 @@
 #pragma once
 
-#include "settings.hpp"
+#include "environment.hpp"
 
 #include <boost/system/result.hpp>
 

@@ -11,11 +11,11 @@ namespace {
 
 bool token_expired(const HealthFacts& facts) { return facts.token && facts.token->expires_in <= milliseconds{0}; }
 
-HealthAnswer verdict(const std::string& why_not) {
-    return why_not.empty() ? HealthAnswer{.body = "ok\n"} : HealthAnswer{.status = 503, .body = why_not + '\n'};
+HttpResponse verdict(const std::string& why_not) {
+    return why_not.empty() ? HttpResponse{.body = "ok\n"} : HttpResponse{.status = 503, .body = why_not + '\n'};
 }
 
-/// Never a matter of the token or the network: Cloud Run answers a failed liveness probe with SIGKILL.
+/// Neither the token nor the network counts here: Cloud Run answers a failed liveness probe with SIGKILL.
 std::string why_not_alive(const HealthFacts& facts) {
     switch (facts.phase) {
         case Phase::running:
@@ -90,7 +90,7 @@ std::string status(const HealthFacts& facts) {
 
 }  // namespace
 
-HealthAnswer health_answer(std::string_view path, const HealthFacts& facts) {
+HttpResponse health_answer(std::string_view path, const HealthFacts& facts) {
     if (path == "/livez") {
         return verdict(why_not_alive(facts));
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "clock.hpp"
+#include "http_response.hpp"
 #include "rotation.hpp"
 
 #include <chrono>
@@ -11,7 +12,7 @@
 
 namespace supervisor {
 
-/// What the health endpoints tell of: a snapshot, taken when a request comes in. It holds no secret.
+/// What the health endpoints report: a snapshot that is taken when a request comes in. It holds no secret.
 struct HealthFacts {
     struct TokenFacts {
         std::string tag;
@@ -25,20 +26,14 @@ struct HealthFacts {
     unsigned restarts = 0;
     unsigned rotations = 0;  ///< fresh tokens that reached the child, the first one not counted
     unsigned orphans_reaped = 0;
-    bool child_ready = false;  ///< it answered its readiness question a moment ago
+    bool child_ready = false;  ///< its last good answer to the readiness question still counts
     bool ever_ready = false;
     std::optional<TokenFacts> token{};
     std::optional<milliseconds> next_refresh{};  ///< from now
     std::string last_error{};
 };
 
-struct HealthAnswer {
-    unsigned status = 200;
-    std::string_view content_type = "text/plain; charset=utf-8";
-    std::string body;
-};
-
-/// The answer to GET `path`; 404 with the known paths for any other. Pure.
-HealthAnswer health_answer(std::string_view path, const HealthFacts& facts);
+/// The answer to a GET of `path`: a verdict, or for an unknown path 404 and the known ones. Pure.
+HttpResponse health_answer(std::string_view path, const HealthFacts& facts);
 
 }  // namespace supervisor

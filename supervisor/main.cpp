@@ -1,3 +1,4 @@
+#include "environment.hpp"
 #include "http_client.hpp"
 #include "log.hpp"
 #include "probe.hpp"
@@ -14,22 +15,9 @@
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace {
-
-supervisor::Environment environment() {
-    supervisor::Environment variables;
-    for (char** entry = ::environ; *entry != nullptr; ++entry) {
-        const std::string_view assignment{*entry};
-        const auto equals = assignment.find('=');
-        if (equals != std::string_view::npos) {
-            variables.emplace(assignment.substr(0, equals), assignment.substr(equals + 1));
-        }
-    }
-    return variables;
-}
 
 /// From here on a signal waits until the loop reads it, so that none is lost or kills us while we set up.
 void block_signals() {
@@ -53,7 +41,7 @@ void forbid_core_files() {
 
 int supervise(const std::vector<std::string>& arguments) {
     block_signals();
-    auto variables = environment();
+    auto variables = supervisor::read_environment();
     auto settings = supervisor::read_settings(arguments, variables);
     if (!settings) {
         const auto& [code, text] = settings.error();

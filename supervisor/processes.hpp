@@ -1,7 +1,7 @@
 #pragma once
 
 #include "child_process.hpp"
-#include "settings.hpp"
+#include "environment.hpp"
 
 #include <boost/system/result.hpp>
 

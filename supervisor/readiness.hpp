@@ -2,7 +2,6 @@
 
 #include "clock.hpp"
 #include "http_client.hpp"
-#include "settings.hpp"
 
 #include <optional>
 #include <string>

@@ -1,13 +1,13 @@
 #pragma once
 
-#include "fault.hpp"
+#include "address.hpp"
+#include "environment.hpp"
 #include "log.hpp"
 
 #include <boost/system/result.hpp>
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,12 +30,7 @@ struct DatabaseSettings {
     std::optional<std::string> ssl_root_cert{};
 };
 
-struct Address {
-    std::string host;
-    std::uint16_t port = 0;
-};
-
-/// Everything the program was told, checked and with its defaults. The names and defaults are the contract's.
+/// Everything that the program was told, checked and with the defaults filled in.
 struct Settings {
     DatabaseSettings database{};
     std::uint16_t port = 8080;
@@ -45,36 +40,36 @@ struct Settings {
     std::chrono::milliseconds stop_timeout{std::chrono::seconds{8}};
     std::chrono::milliseconds start_deadline{std::chrono::seconds{60}};
     std::string token_scope = "https://www.googleapis.com/auth/cloud-platform";
-    std::string metadata_host = "169.254.169.254";
+    std::string metadata_host =
+        "169.254.169.254";  ///< as a URL has it, with an IPv6 address in brackets; may have a port
     std::optional<Address> health_address = Address{"0.0.0.0", 8081};
-    std::optional<std::string> ready_url{};  ///< none: the readiness question is off
-    bool ready_url_is_prefect = true;        ///< the default one: Prefect's own health page, whose body is known
-    std::optional<LogFormat> log_format{};   ///< always there once read; none stands for auto before
+    std::optional<std::string> ready_url{};  ///< without a value the readiness question is off
+    bool ready_url_is_prefect = true;        ///< it is the default one, Prefect's own health page, whose body is known
+    std::optional<LogFormat> log_format{};   ///< read_settings() always sets it; before that, no value stands for auto
     Level log_level = Level::info;
     bool use_token = true;
     bool check_only = false;
-    std::optional<std::string> probe_url{};  ///< ask it and exit; no other setting counts then
+    std::optional<std::string> probe_url{};  ///< ask this URL and exit; no other setting counts then
     bool single_child = false;
     std::vector<int> mapped_exit_codes{};
     std::vector<std::string> command{};  ///< never empty
-    bool runs_prefect = true;            ///< the command is the default one
+    bool runs_prefect = true;            ///< `command` is the default one
     std::vector<std::string> warnings{};
 
     /// The command in one line, for the log.
     [[nodiscard]] std::string command_text() const;
 };
 
-/// Why the program ends before it starts: text for the user, and the exit code. --help and --version end so, too.
+/// Why the program ends before it starts: the text for the user, and the exit code. --help and --version end this way, too.
 struct EarlyExit {
     int code = 0;
     std::string text;
 };
 
-using Environment = std::map<std::string, std::string>;
-
-/// Reads the settings: a flag beats its environment variable beats the default; an environment variable that is set
-/// to nothing counts as not set. Bad values and unknown flags are one line and code 2, missing or unusable
-/// settings one line and code 1. Files that a setting names are looked at, nothing else is.
+/// Reads the settings. A flag beats its environment variable, which beats the default; an environment variable that is
+/// set to nothing counts as not set. A bad value, an unknown flag or two settings that exclude each other give one line
+/// and exit code 2; missing or unusable settings give one line and exit code 1. The function looks at the files that a
+/// setting names and at nothing else outside its arguments.
 boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::string>& arguments,
                                                          const Environment& environment);
 

@@ -99,8 +99,9 @@ bool Supervisor::start() {
         return false;
     }
     if (settings_.health_address && !settings_.check_only) {
-        if (const auto fault = health_server_.listen(*settings_.health_address)) {
-            log_.error("health: " + fault->why);
+        if (const auto error = health_server_.listen(*settings_.health_address)) {
+            log_.error("health: can't listen for health requests on " + to_string(*settings_.health_address) + ": " +
+                       error.message() + " (--health-address takes another, or off)");
             return false;
         }
     }
@@ -232,7 +233,7 @@ void Supervisor::on_signal(int number) {
     tick();
 }
 
-HealthAnswer Supervisor::on_probe(std::string_view path) {
+HttpResponse Supervisor::on_probe(std::string_view path) {
     tick();
     return health_answer(path, facts(clock_()));
 }

@@ -4,8 +4,8 @@
 #include "clock.hpp"
 #include "freeze_detector.hpp"
 #include "health_report.hpp"
-#include "health_server.hpp"
 #include "http_client.hpp"
+#include "http_server.hpp"
 #include "log.hpp"
 #include "metadata_server.hpp"
 #include "readiness_checker.hpp"
@@ -46,7 +46,7 @@ public:
     /// A signal was sent to us.
     void on_signal(int number);
     /// A probe asks for `path`.
-    HealthAnswer on_probe(std::string_view path);
+    HttpResponse on_probe(std::string_view path);
 
 private:
     void announce();
@@ -86,7 +86,7 @@ private:
     Child child_;
     ReadinessChecker readiness_;
     SignalReceiver signals_;
-    HealthServer health_server_;
+    HttpServer health_server_;
     boost::asio::steady_timer wake_timer_;
 
     bool failed_ = false;  ///< we are at fault ourselves: the child is ended, and the exit code is 1

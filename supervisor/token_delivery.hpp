@@ -5,7 +5,7 @@
 #include "log.hpp"
 #include "password_file.hpp"
 #include "settings.hpp"
-#include "token.hpp"
+#include "secret.hpp"
 
 #include <optional>
 #include <string>

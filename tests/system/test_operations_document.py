@@ -123,7 +123,7 @@ def test_nearly_everything_that_was_found_has_a_text() -> None:
         pytest.param("health_report.cpp", "why_not_ready(", "\n}", 3, id="readyz"),
         pytest.param("health_report.cpp", 'path == "/startupz"', "}", 2, id="startupz"),
         pytest.param("health_report.cpp", "{.status = 404", "}", 1, id="other-paths"),
-        pytest.param("health_server.cpp", "void on_header(", "void refuse(", 6, id="bad-requests"),
+        pytest.param("http_server.cpp", "void on_header(", "void refuse(", 6, id="bad-requests"),
         pytest.param("rotation.cpp", "to_string(Phase", "\n}", 8, id="states"),
     ],
 )

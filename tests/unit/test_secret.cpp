@@ -1,4 +1,4 @@
-#include "token.hpp"
+#include "secret.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -55,4 +55,15 @@ TEST_CASE("Wiping overwrites the text where it stood") {
     CHECK(text.empty());
     CHECK(text.data() == place);
     CHECK(std::string(place, text.capacity()).find('s') == std::string::npos);
+}
+
+TEST_CASE("Appending keeps the text and wipes what it grows out of") {
+    std::string text;
+    for (int i = 0; i < 1000; ++i) {
+        append_wiping(text, "0123456789");
+    }
+    append_wiping(text, "");
+    CHECK(text.size() == 10'000);
+    CHECK(text.substr(0, 12) == "012345678901");
+    CHECK(text.substr(9'995) == "56789");
 }

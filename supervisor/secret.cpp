@@ -1,8 +1,9 @@
-#include "token.hpp"
+#include "secret.hpp"
 
 #include <mbedtls/md.h>
 #include <string.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -13,6 +14,17 @@ void wipe(std::string& text) noexcept {
     text.resize(text.capacity());
     ::explicit_bzero(text.data(), text.size());
     text.clear();
+}
+
+void append_wiping(std::string& text, std::string_view more) {
+    if (more.size() > text.capacity() - text.size()) {
+        std::string larger;
+        larger.reserve(std::max(2 * text.capacity(), text.size() + more.size()));
+        larger = text;
+        wipe(text);
+        text = std::move(larger);
+    }
+    text.append(more);
 }
 
 Secret& Secret::operator=(const Secret& other) {

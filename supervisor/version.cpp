@@ -1,5 +1,3 @@
-#include "about.hpp"
-
 #include "version.hpp"
 
 #include <boost/version.hpp>
@@ -18,7 +16,7 @@ std::string dotted(int major, int minor, int patch) {
 
 }  // namespace
 
-std::string about() {
+std::string version_text() {
     std::string boost{BOOST_LIB_VERSION};
     std::replace(boost.begin(), boost.end(), '_', '.');
     std::string text = "prefect-supervisor ";

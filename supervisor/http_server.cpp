@@ -1,4 +1,4 @@
-#include "health_server.hpp"
+#include "http_server.hpp"
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <list>
+#include <optional>
 
 namespace supervisor {
 namespace {
@@ -26,29 +27,24 @@ constexpr std::uint32_t longest_header = 8 * 1024;
 constexpr std::chrono::seconds request_timeout{5};
 constexpr std::chrono::milliseconds pause_after_failed_accept{100};
 
-/// Whether the client sent what is no HTTP, as against a connection that broke.
+/// Whether the client sent something that is not HTTP; false for a connection that broke.
 bool is_http_error(error_code error) {
     return error.category() == http::make_error_code(http::error::end_of_stream).category();
 }
 
-/// One connection, from accept to close. It lives as long as an operation of it is under way.
+/// One connection, from accept to close. It lives as long as one of its operations is under way.
 class Session : public std::enable_shared_from_this<Session> {
 public:
-    Session(tcp::socket socket, const HealthServer::Handler& handler)
+    Session(tcp::socket socket, const HttpServer::Handler& handler)
         : socket_(std::move(socket)), deadline_(socket_.get_executor()), handler_(handler) {}
 
     void read_request() {
         phase_ = Phase::reading;
         parser_.emplace();
         parser_->header_limit(longest_header);
-        // A body of whatever length is refused by its announcement, and never read.
+        // A body is refused when the header announces it, whatever its length, and is never read.
         parser_->body_limit(boost::none);
-        deadline_.expires_after(request_timeout);
-        deadline_.async_wait([self = shared_from_this()](error_code error) {
-            if (!error) {
-                self->out_of_time();
-            }
-        });
+        start_deadline();
         http::async_read_header(socket_, buffer_, *parser_,
                                 [self = shared_from_this()](error_code error, std::size_t) { self->on_header(error); });
     }
@@ -62,9 +58,19 @@ public:
 private:
     enum class Phase { reading, late, writing, lingering };
 
+    void start_deadline() {
+        deadline_.expires_after(request_timeout);
+        deadline_.async_wait([self = shared_from_this()](error_code error) {
+            // A handler that is queued already can't be cancelled: it may belong to a deadline that was moved since.
+            if (!error && self->deadline_.expiry() <= asio::steady_timer::clock_type::now()) {
+                self->out_of_time();
+            }
+        });
+    }
+
     void out_of_time() {
         if (phase_ == Phase::reading && (parser_->got_some() || buffer_.size() > 0)) {
-            // The read ends with operation_aborted, and the client learns why.
+            // The read ends with operation_aborted, and then the client is told why.
             phase_ = Phase::late;
             error_code ignored;
             socket_.cancel(ignored);
@@ -74,6 +80,10 @@ private:
     }
 
     void on_header(error_code error) {
+        if (!socket_.is_open()) {
+            // Closed while this handler was queued; the handler_ may be gone with the server.
+            return;
+        }
         if (phase_ == Phase::late) {
             refuse(http::status::request_timeout, "the request took longer than 5 s");
         } else if (!error) {
@@ -109,12 +119,7 @@ private:
 
     void respond(http::status status, std::string_view content_type, std::string body, bool keep_alive, bool head) {
         if (phase_ == Phase::late) {
-            deadline_.expires_after(request_timeout);
-            deadline_.async_wait([self = shared_from_this()](error_code error) {
-                if (!error) {
-                    self->close();
-                }
-            });
+            start_deadline();
         }
         phase_ = Phase::writing;
         response_ = {};
@@ -158,7 +163,7 @@ private:
 
     tcp::socket socket_;
     asio::steady_timer deadline_;
-    const HealthServer::Handler& handler_;
+    const HttpServer::Handler& handler_;
     Phase phase_ = Phase::reading;
     boost::beast::flat_buffer buffer_{longest_header};
     std::optional<http::request_parser<http::empty_body>> parser_{};
@@ -168,7 +173,7 @@ private:
 
 }  // namespace
 
-class HealthServer::Listener : public std::enable_shared_from_this<HealthServer::Listener> {
+class HttpServer::Listener : public std::enable_shared_from_this<HttpServer::Listener> {
 public:
     Listener(asio::io_context& loop, Handler handler) : handler_(std::move(handler)), acceptor_(loop), retry_(loop) {}
 
@@ -179,21 +184,10 @@ public:
         error || acceptor_.open(endpoint.protocol(), error) ||
             acceptor_.set_option(tcp::acceptor::reuse_address(true), error) || acceptor_.bind(endpoint, error) ||
             acceptor_.listen(tcp::acceptor::max_listen_connections, error);
+        if (!error) {
+            accept();
+        }
         return error;
-    }
-
-    void accept() {
-        acceptor_.async_accept([self = shared_from_this()](error_code error, tcp::socket socket) {
-            if (error == asio::error::operation_aborted) {
-                return;
-            }
-            if (error) {
-                self->accept_later();
-                return;
-            }
-            self->serve(std::move(socket));
-            self->accept();
-        });
     }
 
     void stop() {
@@ -213,11 +207,26 @@ public:
     }
 
 private:
-    /// Without descriptors or memory an accept fails at once and would again: the loop must not spin.
+    void accept() {
+        acceptor_.async_accept([self = shared_from_this()](error_code error, tcp::socket socket) {
+            // An accept that had succeeded before stop() was called is still reported.
+            if (error == asio::error::operation_aborted || !self->acceptor_.is_open()) {
+                return;
+            }
+            if (error) {
+                self->accept_later();
+                return;
+            }
+            self->serve(std::move(socket));
+            self->accept();
+        });
+    }
+
+    /// Without free descriptors or memory an accept fails at once, and so would the next one: the loop must not spin.
     void accept_later() {
         retry_.expires_after(pause_after_failed_accept);
         retry_.async_wait([self = shared_from_this()](error_code error) {
-            if (!error) {
+            if (!error && self->acceptor_.is_open()) {
                 self->accept();
             }
         });
@@ -242,20 +251,13 @@ private:
     std::list<std::weak_ptr<Session>> sessions_;
 };
 
-HealthServer::HealthServer(asio::io_context& loop, Handler handler)
+HttpServer::HttpServer(asio::io_context& loop, Handler handler)
     : listener_(std::make_shared<Listener>(loop, std::move(handler))) {}
 
-HealthServer::~HealthServer() { listener_->stop(); }
+HttpServer::~HttpServer() { listener_->stop(); }
 
-std::optional<Fault> HealthServer::listen(const Address& address) {
-    if (const auto error = listener_->open(address)) {
-        return Fault{"can't listen for health requests on " + address.host + ':' + std::to_string(address.port) + ": " +
-                     error.message() + " (--health-address takes another, or off)"};
-    }
-    listener_->accept();
-    return std::nullopt;
-}
+error_code HttpServer::listen(const Address& address) { return listener_->open(address); }
 
-std::uint16_t HealthServer::port() const { return listener_->port(); }
+std::uint16_t HttpServer::port() const { return listener_->port(); }
 
 }  // namespace supervisor
