@@ -113,22 +113,19 @@ void strip_user_suffix(Settings& settings) {
     }
 }
 
-/// Whether `text` can stand for a host, with or without a port, in a URL.
-bool is_host(std::string_view text) {
-    constexpr std::string_view allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]";
-    return !text.empty() && text.find_first_not_of(allowed) == std::string_view::npos;
-}
-
 std::optional<EarlyExit> settle_metadata_host(Settings& settings, const Environment& environment) {
     for (const std::string name : {"GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"}) {
         const auto value = value_of(environment, name);
         if (value.empty()) {
             continue;
         }
-        if (!is_host(value)) {
-            return bad_usage(name + " is " + shown(value) + ", allowed is host or host:port, with no scheme");
+        auto host = parse_url_host(value);
+        if (!host) {
+            return bad_usage(
+                name + " is " + shown(value) +
+                ", allowed is host or host:port, with no scheme; an IPv6 address needs brackets before a port");
         }
-        settings.metadata_host = value;
+        settings.metadata_host = std::move(*host);
         break;
     }
     return std::nullopt;

@@ -162,7 +162,10 @@ def test_missing_settings_are_all_named_in_one_line_and_1(missing: tuple[str, ..
 
 
 @pytest.mark.parametrize("variable", ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"])
-@pytest.mark.parametrize("value", ["http://169.254.169.254", "a b", "host/path", "user@host"])
+@pytest.mark.parametrize(
+    "value",
+    ["http://169.254.169.254", "a b", "host/path", "user@host", "fd20:ce:254", "[fd20:ce::254", "host:port"],
+)
 def test_a_bad_metadata_host_is_one_line_and_2(variable: str, value: str) -> None:
     line = the_error(run(environment=DATABASE | {variable: value}), code=2)
     assert variable in line and as_shown(value) in line and "host:port" in line
@@ -183,6 +186,14 @@ def test_the_first_metadata_host_that_is_set_wins(world, first: str) -> None:
     )
     ended = run("--start-deadline", "5s", command=["true"], world=world, environment=hosts)
     assert ended.process.returncode == 0
+
+
+def test_the_metadata_server_may_be_a_bare_ipv6_address(world) -> None:
+    """Google's own is fd20:ce::254 (https://cloud.google.com/compute/docs/metadata/querying-metadata)."""
+    with Supervisor(command=["true"], world=world, environment={"GCE_METADATA_HOST": "::1"}) as supervisor:
+        failed = supervisor.wait_for_log(lambda line: line.message.startswith("token: can't get one from [::1]: "))
+    # The URL is a good one; whether anybody listens on port 80 of this machine is another matter.
+    assert "URL" not in failed.message, failed
 
 
 TYPES = [
