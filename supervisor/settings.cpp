@@ -145,6 +145,17 @@ void settle_command(Settings& settings) {
     settings.command = {"prefect", "server", "start", "--host", "0.0.0.0", "--port", std::to_string(settings.port)};
 }
 
+/// Prefect would start after our own server and find its port taken. A command of the user's that has a readiness URL of
+/// its own need not use PORT at all.
+std::optional<EarlyExit> same_port_twice(const Settings& settings) {
+    const bool port_is_used = settings.runs_prefect || settings.ready_url_is_prefect;
+    if (!port_is_used || !settings.health_address || settings.health_address->port != settings.port) {
+        return std::nullopt;
+    }
+    return bad_usage("PORT (--port) and SUPERVISOR_HEALTH_ADDRESS (--health-address) both name port " +
+                     std::to_string(settings.port) + "; --health-address takes another one, or off");
+}
+
 std::string prefect_health_url(const Settings& settings, const Environment& environment) {
     // Prefect mounts its API there instead of /api.
     auto base = value_of(environment, "PREFECT_SERVER_API_BASE_PATH");
@@ -199,6 +210,9 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
     settle_command(settings);
     if (!settings.use_token || settings.probe_url) {
         return settings;
+    }
+    if (auto bad = same_port_twice(settings)) {
+        return *bad;
     }
     if (auto missing = missing_database(settings.database)) {
         return *missing;

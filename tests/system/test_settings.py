@@ -196,6 +196,31 @@ def test_the_metadata_server_may_be_a_bare_ipv6_address(world) -> None:
     assert "URL" not in failed.message, failed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--health-address", "127.0.0.1:8080"], {}),
+        (["--health-address", "127.0.0.1:8081", "--port", "8081"], {}),
+        ([], {"PORT": "9000", "SUPERVISOR_HEALTH_ADDRESS": "[::]:9000"}),
+    ],
+    ids=["default", "flag", "environment"],
+)
+def test_one_port_for_prefect_and_the_health_server_is_one_line_and_2(
+    arguments: list[str], environment: dict[str, str]
+) -> None:
+    line = the_error(run(*arguments, health=None, environment=DATABASE | {"PORT": None, "GCE_METADATA_HOST": "127.0.0.1:9"} | environment), code=2)
+    assert "PORT (--port)" in line and "--health-address" in line
+
+
+def test_without_a_token_port_is_not_looked_at() -> None:
+    with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
+        port = str(supervisor.health_port)
+    ended = run(
+        "--no-token", "--health-address", f"127.0.0.1:{port}", health=None, command=["true"], environment={"PORT": port}
+    )
+    assert ended.process.returncode == 0
+
+
 TYPES = [
     "service_account",
     "authorized_user",

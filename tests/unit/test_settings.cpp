@@ -354,6 +354,25 @@ TEST_CASE("An IPv6 address of the metadata server gets the brackets that a URL n
     }
 }
 
+TEST_CASE("Prefect and the health server can't have the same port") {
+    for (const auto& [arguments, environment] :
+         std::vector<std::pair<Arguments, Environment>>{{{"--port", "8081"}, {}},
+                                                        {{}, {{"PORT", "8081"}}},
+                                                        {{"--health-address", "127.0.0.1:8080"}, {}},
+                                                        {{"--health-address", "[::]:8080", "--", "sleep", "1"}, {}},
+                                                        {{"--check", "--port", "8081"}, {}}}) {
+        const auto refused = refusal(arguments, with(database, environment));
+        CHECK(refused.code == 2);
+        CHECK(mentions(refused, "PORT (--port)"));
+        CHECK(mentions(refused, "--health-address"));
+    }
+    CHECK(read({"--port", "8081", "--health-address", "off"}).port == 8081);
+    // PORT means nothing to us then.
+    CHECK(read_settings({"--no-token", "--port", "8081", "--", "true"}, {}).has_value());
+    CHECK(read_settings({"--port", "8081", "--ready-url", "off", "--", "true"}, database).has_value());
+    CHECK(read_settings({"--port", "8081", "--probe", "http://127.0.0.1:8081/readyz"}, {}).has_value());
+}
+
 TEST_CASE("A credential file is refused with its type, and its content is not repeated") {
     for (const std::string content : {R"({"type":"service_account","private_key":"SECRET"})",
                                       R"({"type":"authorized_user","refresh_token":"SECRET"})",
