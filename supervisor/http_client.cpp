@@ -57,6 +57,10 @@ void set_up(Transfer& transfer) {
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    // Without it curl joins the resolver's thread when a request times out or is removed, and the whole loop waits until
+    // getaddrinfo() gives up (Curl_async_thrdd_shutdown() in curl's lib/asyn-thrdd.c). With it the thread is detached and
+    // frees its data itself.
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));

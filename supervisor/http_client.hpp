@@ -38,8 +38,9 @@ using HttpDone = std::function<void(Result<HttpAnswer>)>;
 /// HttpClient::get() in the form in which it is passed to those who ask: a test passes simulated answers.
 using HttpGet = std::function<void(HttpRequest, HttpDone)>;
 
-/// Asynchronous GETs by libcurl's multi interface on the caller's loop: no thread of its own but curl's resolver,
-/// and that only for a host that is a name. It follows no redirect, uses no proxy whatever the environment says,
+/// Asynchronous GETs by libcurl's multi interface on the caller's loop. The only thread is curl's resolver, and only for
+/// a host that is a name; nothing ever waits for that thread, neither a request that times out nor the destructor. It
+/// follows no redirect, uses no proxy whatever the environment says,
 /// keeps no connection, cookie or credential.
 class HttpClient {
 public:
