@@ -299,7 +299,7 @@ TEST_CASE("Switches") {
     }
 }
 
-TEST_CASE("--no-token needs no database, no credential and no metadata server") {
+TEST_CASE("A plain init (--no-token) needs no database, no credential and no metadata server") {
     const auto settings =
         read_settings({"--no-token", "--", "true"},
                       {{"GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file"}, {"GCE_METADATA_HOST", "http://bad"}});
@@ -309,7 +309,7 @@ TEST_CASE("--no-token needs no database, no credential and no metadata server") 
     CHECK(read_settings({"--no-token", "--rotation", "bad"}, {}).error().code == 2);
 }
 
-TEST_CASE("--probe needs nothing else") {
+TEST_CASE("A probe needs nothing else") {
     const auto settings = read_settings({"--probe", "http://127.0.0.1:8081/readyz"}, {});
     REQUIRE(settings.has_value());
     CHECK(settings->probe_url == "http://127.0.0.1:8081/readyz");
