@@ -129,7 +129,7 @@ void Child::launch() {
     }
     if (!pid) {
         handle([this, fault = pid.error()] {
-            return policy_.launch_failed(fault.exit_code, fault.why, fault.may_pass, clock_());
+            return policy_.launch_failed(fault.exit_code(), fault.why, fault.may_pass(), clock_());
         });
         return;
     }

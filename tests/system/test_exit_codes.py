@@ -70,6 +70,16 @@ def test_a_command_that_cannot_be_executed_is_126(tmp_path: Path) -> None:
         assert any(str(command) in line.message for line in ended.log if line.severity == "ERROR")
 
 
+def test_a_script_without_an_interpreter_line_is_run_by_the_shell(tmp_path: Path) -> None:
+    """As execvp(3) and every shell do: "these functions will execute the shell (/bin/sh) with the path"."""
+    script = tmp_path / "script"
+    script.write_text('echo "$0 $1"\nexit 19\n')
+    script.chmod(0o755)
+    ended = run("--no-token", command=["script", "argument"], environment={"PATH": str(tmp_path)})
+    assert ended.process.returncode == 19
+    assert ended.output == [f"{script} argument"]
+
+
 def test_a_file_in_the_path_that_is_not_executable_is_126(tmp_path: Path) -> None:
     (tmp_path / "not-executable").write_text("")
     ended = run("--no-token", command=["not-executable"], environment={"PATH": str(tmp_path)})
