@@ -1,5 +1,7 @@
 #include "reaper.hpp"
 
+#include "process_group.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -58,7 +60,10 @@ bool reap(const std::function<void(pid_t, int)>& ended) {
     }
 }
 
-bool group_exists(pid_t group) { return ::kill(-group, 0) == 0 || errno == EPERM; }
+bool group_exists(pid_t group) {
+    const auto leader = ProcessGroup::led_by(group);
+    return leader && leader->exists();
+}
 
 std::vector<pid_t> children() {
     std::vector<pid_t> found;
