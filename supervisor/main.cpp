@@ -1,3 +1,4 @@
+#include "core_files.hpp"
 #include "environment.hpp"
 #include "http_client.hpp"
 #include "log.hpp"
@@ -8,10 +9,9 @@
 #include "supervisor.hpp"
 
 #include <boost/asio/io_context.hpp>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -29,16 +29,6 @@ void block_signals() {
     std::signal(SIGCHLD, SIG_DFL);
 }
 
-/// A token in memory must not reach a disk by a core file; the child of a restart has it in its environment.
-void forbid_core_files() {
-    ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_CORE, &limit) == 0) {
-        limit.rlim_cur = 0;
-        ::setrlimit(RLIMIT_CORE, &limit);
-    }
-}
-
 int supervise(const std::vector<std::string>& arguments) {
     block_signals();
     auto variables = supervisor::read_environment();
@@ -51,10 +41,12 @@ int supervise(const std::vector<std::string>& arguments) {
     if (settings->probe_url) {
         return supervisor::probe(*settings->probe_url);
     }
-    if (settings->use_token) {
-        forbid_core_files();
-    }
     supervisor::Log log{*settings->log_format, settings->log_level, STDOUT_FILENO};
+    if (settings->use_token) {
+        if (const auto fault = supervisor::forbid_core_files()) {
+            log.warning("init: " + fault->why);
+        }
+    }
     boost::asio::io_context loop{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
     supervisor::HttpClient client{loop};
     supervisor::SystemProcesses processes;

@@ -79,7 +79,7 @@ def test_no_token_is_shown_anywhere(
             supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
             search = Search(world, supervisor, rotation)
             search.look()
-            assert core_limit(supervisor.pid) == core_limit(supervisor.child_pid) == "0"
+            assert core_limit(supervisor.pid) == core_limit(supervisor.child_pid) == "1"
 
             supervisor.wait_for_log("token: can't get one", count=2 + len(TELLING), timeout=90)
             # An error page that quotes the token in hand.
@@ -131,7 +131,7 @@ def test_its_memory_is_closed_to_others_of_its_user(world: World) -> None:
         process = find_process(supervisor.pid)
         assert process
         assert (process.directory / "environ").stat().st_uid == 0
-        assert core_limit(supervisor.pid) == "0"
+        assert core_limit(supervisor.pid) == "1"
         child = find_process(supervisor.child_pid)
         assert child
         assert (child.directory / "environ").stat().st_uid == (int(NOBODY) if through else os.geteuid())
