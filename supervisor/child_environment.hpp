@@ -16,11 +16,11 @@ struct Credentials {
 
 struct ChildEnvironment {
     Environment variables;
-    std::vector<std::string> warnings;  ///< what of the user's was taken out or replaced; names only, no values
+    std::vector<std::string> warnings;  ///< which of the user's variables were taken out or replaced; names, no values
 };
 
 /// The child's environment: ours, with the credentials set, everything that would win over them taken out, and
-/// Prefect's defaults mended for Cloud Run where the user has not set them.
+/// defaults of Prefect's filled in that suit Cloud Run where the user has not set them.
 ChildEnvironment child_environment(const Settings& settings, const Environment& ours, const Credentials& credentials);
 
 }  // namespace supervisor

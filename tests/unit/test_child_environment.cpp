@@ -58,7 +58,7 @@ TEST_CASE("What would win over the token is taken out with a warning that shows 
     }
 }
 
-TEST_CASE("Prefect's defaults are mended for Cloud Run and the user's own stay") {
+TEST_CASE("Defaults that suit Cloud Run are filled in and the user's own values stay") {
     const auto child = child_environment(settings(), {}, by_url);
     CHECK(child.variables.at("PREFECT_SERVER_API_KEEPALIVE_TIMEOUT") == "620");
     CHECK(child.variables.at("PREFECT_SERVER_ANALYTICS_ENABLED") == "false");
