@@ -1,7 +1,10 @@
-"""--probe: the image's own curl, for HEALTHCHECK."""
+"""--probe: what a HEALTHCHECK uses instead of curl, which the image does not have."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -11,7 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from supervisor import BINARY, Supervisor, listening
+from processes import children_of
+from supervisor import (
+    BINARY,
+    LIMIT,
+    Supervisor,
+    listening,
+    pid_namespace_command,
+    skip_without_namespaces,
+    wait_until,
+)
 
 
 def probe(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +81,36 @@ def test_a_server_that_never_answers_costs_five_seconds() -> None:
         ended = probe(f"http://127.0.0.1:{silent.getsockname()[1]}/readyz")
     assert ended.returncode == 1
     assert "timed out" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("pid1", [False, True], ids=["", "PID 1"])
+def test_a_signal_ends_it_while_it_waits(number: signal.Signals, pid1: bool) -> None:
+    """A shell reports 128 + n for curl (bash(1), EXIT STATUS). Otherwise it would be 1, and one line about the time."""
+    through: tuple[str, ...] = ()
+    if pid1:
+        through = pid_namespace_command() or skip_without_namespaces()
+    with listening() as silent, contextlib.ExitStack() as stack:
+        silent.settimeout(LIMIT)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/readyz"
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*through, str(BINARY), "--probe", url],
+                env={"PATH": os.environ["PATH"]} if pid1 else {},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(process.kill)
+        connection, _ = silent.accept()
+        stack.enter_context(connection)
+        assert connection.recv(1024).startswith(b"GET ")
+        probing = process.pid
+        if pid1:
+            probing = wait_until(lambda: children_of(process.pid), "the process in the namespace")[0].pid
+        os.kill(probing, number)
+        assert process.wait(LIMIT) == 128 + number
+        assert process.stderr is not None and process.stderr.read() == ""
 
 
 def test_it_tells_the_supervisors_own_readiness() -> None:
