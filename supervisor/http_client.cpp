@@ -1,11 +1,14 @@
 #include "http_client.hpp"
 
+#include "secret.hpp"
+
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <curl/curl.h>
 
 #include <array>
+#include <utility>
 
 namespace supervisor {
 namespace {
@@ -20,15 +23,27 @@ struct FreeList {
     void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 
-/// One request under way, from get() to its `done`.
+/// One request, from get() to the end of its `done`. Its body and its result are wiped at the end.
 struct Transfer {
+    Transfer(HttpRequest wanted, HttpDone when_done) : request(std::move(wanted)), done(std::move(when_done)) {}
+    Transfer(const Transfer&) = delete;
+    Transfer& operator=(const Transfer&) = delete;
+    ~Transfer() {
+        wipe(body);
+        if (result) {
+            wipe(result->body);
+        }
+    }
+
     HttpRequest request;
     HttpDone done;
     std::unique_ptr<CURL, FreeEasy> easy{curl_easy_init()};
     std::unique_ptr<curl_slist, FreeList> headers{};
     std::string body{};
     bool body_too_large = false;
+    std::string own_fault{};  ///< why we gave the transfer up; empty as long as curl goes on with it
     std::array<char, CURL_ERROR_SIZE> error{};
+    Result<HttpAnswer> result{HttpAnswer{}};
 };
 
 std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) {
@@ -37,7 +52,7 @@ std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) {
         transfer.body_too_large = true;
         return CURL_WRITEFUNC_ERROR;
     }
-    transfer.body.append(data, size);
+    append_wiping(transfer.body, {data, size});
     return size;
 }
 
@@ -71,6 +86,9 @@ void set_up(Transfer& transfer) {
 }
 
 Result<HttpAnswer> outcome(Transfer& transfer, CURLcode code) {
+    if (!transfer.own_fault.empty()) {
+        return Fault{transfer.own_fault};
+    }
     if (transfer.body_too_large) {
         return Fault{"the answer's body is longer than " + std::to_string(transfer.request.max_body) + " bytes"};
     }
@@ -96,7 +114,7 @@ Result<HttpAnswer> outcome(Transfer& transfer, CURLcode code) {
 
 /// A socket that curl wants to be watched. The descriptor stays curl's: it is released, never closed here.
 struct Watch {
-    Watch(boost::asio::io_context& loop, curl_socket_t socket) : descriptor(loop, socket) {}
+    explicit Watch(boost::asio::io_context& loop) : descriptor(loop) {}
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
     ~Watch() {
@@ -106,6 +124,7 @@ struct Watch {
     }
 
     boost::asio::posix::stream_descriptor descriptor;
+    CURL* transfer = nullptr;  ///< the one that uses the socket; connections are not shared
     int wanted = CURL_POLL_NONE;
     bool waiting_to_read = false;
     bool waiting_to_write = false;
@@ -113,7 +132,11 @@ struct Watch {
 
 }  // namespace
 
-struct HttpClient::Transfers {
+/// Everything here runs in handlers of the loop, and some of it is called by curl, through which no exception may pass:
+/// whatever fails, and epoll_ctl(2) can, becomes the fault of the request in question.
+///
+/// Each handler holds the object weakly, because a handler that is queued already can't be cancelled.
+struct HttpClient::Transfers : std::enable_shared_from_this<HttpClient::Transfers> {
     explicit Transfers(boost::asio::io_context& io) : loop(io), timer(io) {
         curl_multi_setopt(multi.get(), CURLMOPT_SOCKETFUNCTION, &Transfers::on_socket);
         curl_multi_setopt(multi.get(), CURLMOPT_SOCKETDATA, this);
@@ -131,17 +154,31 @@ struct HttpClient::Transfers {
     }
 
     void start(HttpRequest request, HttpDone done) {
-        auto transfer = std::make_unique<Transfer>(Transfer{std::move(request), std::move(done)});
-        set_up(*transfer);
+        auto transfer = std::make_unique<Transfer>(std::move(request), std::move(done));
         CURL* easy = transfer->easy.get();
+        if (easy == nullptr || multi == nullptr) {
+            fail(std::move(transfer), curl_easy_strerror(CURLE_OUT_OF_MEMORY));
+            return;
+        }
+        set_up(*transfer);
+        const auto code = curl_multi_add_handle(multi.get(), easy);
+        if (code != CURLM_OK) {
+            fail(std::move(transfer), curl_multi_strerror(code));
+            return;
+        }
         active.emplace(easy, std::move(transfer));
-        curl_multi_add_handle(multi.get(), easy);
     }
 
-    static int on_socket(CURL*, curl_socket_t socket, int what, void* user, void*) {
+    void fail(std::unique_ptr<Transfer> transfer, const char* why) {
+        transfer->own_fault = std::string{"can't start the request: "} + why;
+        report(std::move(transfer), CURLE_OK);
+    }
+
+    static int on_socket(CURL* easy, curl_socket_t socket, int what, void* user, void*) {
         auto& self = *static_cast<Transfers*>(user);
         if (what == CURL_POLL_REMOVE) {
-            // Now, before curl closes it: a handler may hold the watch a little longer than the number is this socket's.
+            // The release must come before curl closes the socket: a handler may hold the watch a little longer, when the
+            // number may already be another socket's.
             if (const auto node = self.watches.extract(socket)) {
                 node.mapped()->descriptor.release();
             }
@@ -149,11 +186,30 @@ struct HttpClient::Transfers {
         }
         auto& watch = self.watches[socket];
         if (!watch) {
-            watch = std::make_shared<Watch>(self.loop, socket);
+            auto fresh = std::make_shared<Watch>(self.loop);
+            boost::system::error_code error;
+            fresh->descriptor.assign(socket, error);
+            if (error) {
+                self.watches.erase(socket);
+                self.give_up(easy, "can't watch the connection: " + error.message());
+                return 0;
+            }
+            watch = std::move(fresh);
         }
+        watch->transfer = easy;
         watch->wanted = what;
         self.wait(socket, watch);
         return 0;
+    }
+
+    /// Called by curl, which does not let a transfer be removed from within a callback: advance() removes it.
+    /// A -1 for curl would fail every other transfer, too (CURLMOPT_SOCKETFUNCTION(3)).
+    void give_up(CURL* easy, std::string why) {
+        const auto transfer = active.find(easy);
+        if (transfer != active.end()) {
+            transfer->second->own_fault = std::move(why);
+            given_up.push_back(easy);
+        }
     }
 
     static int on_timer(CURLM*, long delay, void* user) {
@@ -161,9 +217,10 @@ struct HttpClient::Transfers {
         self.timer.cancel();
         if (delay >= 0) {
             self.timer.expires_after(std::chrono::milliseconds{delay});
-            self.timer.async_wait([&self](boost::system::error_code error) {
-                if (!error) {
-                    self.advance(CURL_SOCKET_TIMEOUT, 0);
+            self.timer.async_wait([weak = self.weak_from_this()](boost::system::error_code error) {
+                const auto still_there = weak.lock();
+                if (!error && still_there) {
+                    still_there->advance(CURL_SOCKET_TIMEOUT, 0);
                 }
             });
         }
@@ -182,8 +239,8 @@ struct HttpClient::Transfers {
         }
     }
 
-    /// The handler of one readiness. It holds the watch weakly: curl may have taken the socket back meanwhile, and
-    /// the number may already be another socket's.
+    /// The handler of one readiness. It holds the watch weakly: curl may have taken the socket back in the meantime, and
+    /// the number may already be another socket's. A watch never outlives the Transfers that `this` points to.
     std::function<void(boost::system::error_code)> ready(curl_socket_t socket, std::weak_ptr<Watch> weak,
                                                          int direction) {
         return [this, socket, weak = std::move(weak), direction](boost::system::error_code error) {
@@ -192,11 +249,17 @@ struct HttpClient::Transfers {
                 return;
             }
             (direction == CURL_CSELECT_IN ? watch->waiting_to_read : watch->waiting_to_write) = false;
+            if (error) {
+                // To ask again would fail again at once, and the loop would spin until the request times out.
+                give_up(watch->transfer, "can't watch the connection: " + error.message());
+                finish_given_up();
+                return;
+            }
             const int wanted = direction == CURL_CSELECT_IN ? CURL_POLL_IN : CURL_POLL_OUT;
             if ((watch->wanted & wanted) == 0) {
                 return;
             }
-            advance(socket, error ? CURL_CSELECT_ERR : direction);
+            advance(socket, direction);
             const auto still = watches.find(socket);
             if (still != watches.end() && still->second == watch) {
                 wait(socket, watch);
@@ -213,24 +276,42 @@ struct HttpClient::Transfers {
                 finish(message->easy_handle, message->data.result);
             }
         }
+        finish_given_up();
+    }
+
+    void finish_given_up() {
+        for (CURL* easy : std::exchange(given_up, {})) {
+            finish(easy, CURLE_OK);
+        }
     }
 
     void finish(CURL* easy, CURLcode code) {
-        curl_multi_remove_handle(multi.get(), easy);
-        const auto node = active.extract(easy);
-        auto& transfer = *node.mapped();
-        // Posted, so that the caller may start its next request from within `done`.
-        boost::asio::post(loop, [done = std::move(transfer.done), result = outcome(transfer, code)] { done(result); });
+        auto node = active.extract(easy);
+        if (node) {
+            curl_multi_remove_handle(multi.get(), easy);
+            report(std::move(node.mapped()), code);
+        }
+    }
+
+    /// Posted, so that the caller may start its next request from within `done`.
+    void report(std::unique_ptr<Transfer> transfer, CURLcode code) {
+        transfer->result = outcome(*transfer, code);
+        boost::asio::post(loop, [weak = weak_from_this(), transfer = std::move(transfer)] {
+            if (weak.lock()) {
+                transfer->done(transfer->result);
+            }
+        });
     }
 
     boost::asio::io_context& loop;
     boost::asio::steady_timer timer;
     std::map<curl_socket_t, std::shared_ptr<Watch>> watches;
     std::map<CURL*, std::unique_ptr<Transfer>> active;
+    std::vector<CURL*> given_up;
     std::unique_ptr<CURLM, FreeMulti> multi{curl_multi_init()};
 };
 
-HttpClient::HttpClient(boost::asio::io_context& loop) : transfers_(std::make_unique<Transfers>(loop)) {}
+HttpClient::HttpClient(boost::asio::io_context& loop) : transfers_(std::make_shared<Transfers>(loop)) {}
 HttpClient::~HttpClient() = default;
 
 void HttpClient::get(HttpRequest request, HttpDone done) { transfers_->start(std::move(request), std::move(done)); }

@@ -16,8 +16,8 @@ constexpr auto flavor_header = "Metadata-Flavor";
 
 bool is_visible_ascii(char character) { return character > ' ' && character < '\x7f'; }
 
-/// The start of an error answer for the log. Only a refusal is quoted, never a 200, whose body may hold a token;
-/// and a body that speaks of a token itself is not quoted either.
+/// The beginning of a refusal's body, for the log. A 200 is never quoted because its body may hold a token, and a refusal
+/// that looks as if it held one is not quoted either.
 std::string quote(std::string_view body) {
     if (body.find("access_token") != std::string_view::npos || body.find("ya29.") != std::string_view::npos) {
         return {};
@@ -49,7 +49,7 @@ Result<Token> read_token(const HttpAnswer& answer) {
     if (flavor == answer.headers.end() || flavor->second != "Google") {
         return Fault{"the answer has no header Metadata-Flavor: Google, so it is not the metadata server's"};
     }
-    const auto json = nlohmann::json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
+    auto json = nlohmann::json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
     if (!json.is_object()) {
         return Fault{"the answer is not a JSON object"};
     }
@@ -57,23 +57,25 @@ Result<Token> read_token(const HttpAnswer& answer) {
     if (text == json.end() || !text->is_string()) {
         return Fault{"the answer has no access_token"};
     }
-    const auto& token = text->get_ref<const std::string&>();
-    if (token.empty() || token.size() > longest_token) {
-        return Fault{"access_token is " + std::to_string(token.size()) + " characters long, allowed is 1 to " +
+    // Moved, so that the text exists once from here on and is wiped whichever way this function ends.
+    Secret token{std::move(text->get_ref<std::string&>())};
+    const auto& characters = token.reveal();
+    if (characters.empty() || characters.size() > longest_token) {
+        return Fault{"access_token is " + std::to_string(characters.size()) + " characters long, allowed is 1 to " +
                      std::to_string(longest_token)};
     }
-    if (!std::all_of(token.begin(), token.end(), is_visible_ascii)) {
+    if (!std::all_of(characters.begin(), characters.end(), is_visible_ascii)) {
         return Fault{"access_token holds a character that is not visible ASCII"};
     }
     const auto life = json.find("expires_in");
     if (life == json.end() || !life->is_number_integer()) {
         return Fault{"expires_in is missing or not an integer"};
     }
-    // Compared as written: a number beyond 64 bits would wrap into the range.
+    // The JSON number itself is compared, because a conversion could wrap a number beyond 64 bits into the range.
     if (*life < 1 || *life > longest_life) {
         return Fault{"expires_in is " + life->dump() + ", allowed is 1 to " + std::to_string(longest_life)};
     }
-    return Token{Secret{token}, std::chrono::seconds{life->get<std::int64_t>()}};
+    return Token{std::move(token), std::chrono::seconds{life->get<std::int64_t>()}};
 }
 
 MetadataTokenSource::MetadataTokenSource(std::string host, std::string scope, HttpGet get)

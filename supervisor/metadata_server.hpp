@@ -9,14 +9,15 @@
 
 namespace supervisor {
 
-/// The one request that a token takes. `host` is `host[:port]`; `scope` is percent-encoded into the query, as
-/// Google's own clients do. The header is the metadata server's guard against requests made by accident, and
-/// its limits are those of the contract: connect 2 s, whole 5 s, 64 KiB.
+/// The one request that a token takes. `host` is `host[:port]` with an IPv6 address in brackets; `scope` is percent-encoded
+/// into the query, as Google's own clients do. The header is the metadata server's guard against requests that are made by
+/// accident. The limits are 2 s to connect, 5 s for the whole request, and 64 KiB for the body.
 HttpRequest token_request(std::string_view host, std::string_view scope);
 
-/// Reads the answer to token_request(). Good is only: status 200, the answer's own `Metadata-Flavor: Google`,
-/// a JSON object whose `access_token` is 1 to 8192 characters of visible ASCII and whose `expires_in` is an
-/// integer from 1 to 86400. The fault of anything else never repeats a body that may hold a token.
+/// Reads the answer to token_request(). Accepts only status 200 with the answer's own header `Metadata-Flavor: Google` and
+/// a JSON object whose `access_token` is 1 to 8192 characters of visible ASCII and whose `expires_in` is an integer from 1
+/// to 86400. The fault for anything else never repeats a body that may hold a token. The token's text is moved out of the
+/// parsed answer, not copied; the JSON parser's own buffer of the current word can't be wiped, for which see Secret.
 Result<Token> read_token(const HttpAnswer& answer);
 
 /// The metadata server as a source of tokens: one GET for each token, with no request before it.

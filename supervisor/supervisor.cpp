@@ -38,8 +38,8 @@ Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environ
       environment_(std::move(environment)),
       log_(log),
       get_([this, get = std::move(outside.get)](HttpRequest request, HttpDone done) {
-          get(std::move(request), [this, done = std::move(done)](Result<HttpAnswer> answer) {
-              done(std::move(answer));
+          get(std::move(request), [this, done = std::move(done)](const Result<HttpAnswer>& answer) {
+              done(answer);
               tick();
           });
       }),

@@ -1,22 +1,58 @@
+#include "failing_epoll.hpp"
 #include "http_client.hpp"
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <malloc.h>
+#include <string.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <iterator>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 using namespace supervisor;
 using namespace std::chrono_literals;
 namespace asio = boost::asio;
 using asio::ip::tcp;
+
+namespace {
+
+constexpr std::string_view secret_word = "ya29.a-word-that-nothing-else-has";
+bool watches_for_secret = false;
+int freed_with_secret = 0;
+
+void look_and_free(void* memory) noexcept {
+    if (watches_for_secret && memory != nullptr &&
+        ::memmem(memory, ::malloc_usable_size(memory), secret_word.data(), secret_word.size()) != nullptr) {
+        ++freed_with_secret;
+    }
+    std::free(memory);
+}
+
+}  // namespace
+
+// All that C++ code frees passes here.
+void* operator new(std::size_t size) {
+    if (void* memory = std::malloc(size)) {
+        return memory;
+    }
+    throw std::bad_alloc{};
+}
+void operator delete(void* memory) noexcept { look_and_free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { look_and_free(memory); }
 
 namespace {
 
@@ -77,6 +113,32 @@ private:
     std::vector<std::string> requests_{};
 };
 
+/// A server whose loop is not the client's, in a thread of its own.
+class ThreadedServer {
+public:
+    explicit ThreadedServer(std::string answer, std::chrono::milliseconds delay = 0ms)
+        : server_(loop_, std::move(answer), delay), thread_([this] { loop_.run(); }) {}
+    ThreadedServer(const ThreadedServer&) = delete;
+    ThreadedServer& operator=(const ThreadedServer&) = delete;
+    ~ThreadedServer() {
+        loop_.stop();
+        thread_.join();
+    }
+
+    [[nodiscard]] std::string url() const { return server_.url(); }
+    /// Whether a request has come. Asked in the server's thread, which alone may look.
+    [[nodiscard]] bool was_asked() const {
+        std::promise<bool> asked;
+        asio::post(loop_, [&] { asked.set_value(!server_.requests().empty()); });
+        return asked.get_future().get();
+    }
+
+private:
+    mutable asio::io_context loop_{};
+    Server server_;
+    std::thread thread_;
+};
+
 std::string http(const std::string& status, const std::string& headers, const std::string& body) {
     return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" +
            body;
@@ -98,6 +160,20 @@ struct Fixture {
         return *result;
     }
 };
+
+std::size_t open_descriptors() {
+    const std::filesystem::directory_iterator entries{"/proc/self/fd"};
+    return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+}
+
+/// The server's thread closes its end of a connection a little later than the client does, so this waits for it.
+bool own_descriptors_are(std::size_t number) {
+    const auto limit = std::chrono::steady_clock::now() + 20s;
+    while (open_descriptors() != number && std::chrono::steady_clock::now() < limit) {
+        std::this_thread::sleep_for(10ms);
+    }
+    return open_descriptors() == number;
+}
 
 }  // namespace
 
@@ -207,4 +283,77 @@ TEST_CASE("A client that goes away takes its requests with it") {
     loop.restart();
     loop.run_for(100ms);
     CHECK_FALSE(done);
+}
+
+// Boost.Asio registers a descriptor by epoll_ctl(2), which fails with ENOMEM or, beyond
+// /proc/sys/fs/epoll/max_user_watches, with ENOSPC.
+TEST_CASE_METHOD(Fixture, "A connection that can't be watched is the fault of its request alone") {
+    const ThreadedServer server{http("200 OK", "", "hello")};
+    const auto before = open_descriptors();
+    REQUIRE(get({.url = server.url()}).has_value());
+    for (int i = 0; i < 3; ++i) {
+        tests::epoll_failures() = 1;
+        const auto answer = get({.url = server.url()});
+        REQUIRE(tests::epoll_failures() == 0);
+        REQUIRE_FALSE(answer.has_value());
+        CHECK(answer.error().why == "can't watch the connection: Cannot allocate memory");
+        CHECK(own_descriptors_are(before));
+    }
+    CHECK(get({.url = server.url()}).has_value());
+}
+
+TEST_CASE_METHOD(Fixture, "A request goes on while another one's connection can't be watched") {
+    const ThreadedServer slow{http("200 OK", "", "slow"), 200ms};
+    const ThreadedServer server{http("200 OK", "", "hello")};
+    std::optional<Result<HttpAnswer>> slow_answer;
+    client.get({.url = slow.url(), .timeout = 20s},
+               [&slow_answer](const Result<HttpAnswer>& answer) { slow_answer = answer; });
+    while (!slow.was_asked()) {
+        loop.run_one_for(10ms);
+    }
+    tests::epoll_failures() = 1;
+    CHECK_FALSE(get({.url = server.url()}).has_value());
+    loop.restart();
+    while (!slow_answer) {
+        REQUIRE(loop.run_one_for(20s) > 0);
+    }
+    REQUIRE(slow_answer->has_value());
+    CHECK((*slow_answer)->body == "slow");
+}
+
+// What curl itself frees is not looked at: its receive buffer is out of our reach.
+TEST_CASE_METHOD(Fixture, "No memory that is freed still holds the body") {
+    std::string body;
+    while (body.size() < 20'000) {
+        body.append("not the word ");
+    }
+    body.insert(15'000, secret_word);
+    Server server{loop, http("200 OK", "", body)};
+    bool was_there = false;
+    freed_with_secret = 0;
+    watches_for_secret = true;
+    client.get({.url = server.url()}, [&was_there](const Result<HttpAnswer>& answer) {
+        was_there = answer && answer->body.find(secret_word) != std::string::npos;
+    });
+    while (!was_there) {
+        REQUIRE(loop.run_one_for(20s) > 0);
+    }
+    watches_for_secret = false;
+    CHECK(freed_with_secret == 0);
+}
+
+TEST_CASE("A client that ends between an answer and its report reports nothing") {
+    asio::io_context loop;
+    int done = 0;
+    std::optional<HttpClient> client{std::in_place, loop};
+    // curl refuses both at the same time, so that both reports are queued when the first one ends the client.
+    for (int i = 0; i < 2; ++i) {
+        client->get({.url = "ftp://127.0.0.1/"}, [&](const Result<HttpAnswer>& answer) {
+            CHECK_FALSE(answer.has_value());
+            ++done;
+            client.reset();
+        });
+    }
+    loop.run_for(20s);
+    CHECK(done == 1);
 }
