@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <utility>
 
 namespace supervisor {
 namespace {
@@ -21,15 +22,16 @@ class DescriptorSink final : public spdlog::sinks::base_sink<spdlog::details::nu
 public:
     explicit DescriptorSink(int descriptor) : descriptor_(descriptor) {}
 
-    [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
-    void forget_dropped() { dropped_ = 0; }
+    /// The number of lines that were dropped since the last call.
+    [[nodiscard]] std::uint64_t take_dropped() { return std::exchange(dropped_, 0); }
+    void add_dropped(std::uint64_t lines) { dropped_ += lines; }
 
 private:
     void sink_it_(const spdlog::details::log_msg& message) override {
         spdlog::memory_buf_t line;
         formatter_->format(message, line);
         pollfd ready{descriptor_, POLLOUT, 0};
-        // A pipe is writable when PIPE_BUF bytes fit: the write below can then not block the loop.
+        // A pipe is writable when PIPE_BUF bytes fit, and then the write below can't block the loop.
         if (::poll(&ready, 1, 0) != 1 || ::write(descriptor_, line.data(), line.size()) < 0) {
             ++dropped_;
         }
@@ -78,7 +80,7 @@ std::string as_json_members(const LogLine& line, std::size_t longest) {
         const auto* number = std::get_if<std::int64_t>(&value);
         auto member =
             ",\"" + key + "\":" + (number != nullptr ? std::to_string(*number) : quoted(std::get<std::string>(value)));
-        // A cut object would not parse, so a line that is too long loses whole members instead.
+        // A JSON object that is cut off would not parse, so a line that is too long loses whole members instead.
         if (text.size() + member.size() <= longest) {
             text += member;
         }
@@ -86,7 +88,7 @@ std::string as_json_members(const LogLine& line, std::size_t longest) {
     return text;
 }
 
-// Room for the time, the severity and the line's end within PIPE_BUF.
+// This leaves room within PIPE_BUF for the time, the severity and the end of the line.
 constexpr std::size_t longest_payload = PIPE_BUF - 96;
 constexpr std::size_t longest_value = 2000;
 
@@ -131,11 +133,14 @@ Log::Log(LogFormat format, Level lowest, int descriptor)
 Log::~Log() = default;
 
 void Log::write(const LogLine& line) {
-    if (const auto dropped = backend_->sink->dropped(); dropped > 0) {
-        backend_->sink->forget_dropped();
+    if (const auto dropped = backend_->sink->take_dropped(); dropped > 0) {
         backend_->print({Level::warning,
                          "log: lines were dropped because nobody read the log",
                          {{"dropped", static_cast<std::int64_t>(dropped)}}});
+        if (backend_->sink->take_dropped() > 0) {
+            // The report was dropped itself, so the lines that it was about remain to be reported.
+            backend_->sink->add_dropped(dropped);
+        }
     }
     if (!backend_->logger.should_log(backend_level(line.level))) {
         return;
