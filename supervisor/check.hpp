@@ -1,8 +1,8 @@
 #pragma once
 
 #include "log.hpp"
-#include "settings.hpp"
 #include "secret.hpp"
+#include "settings.hpp"
 
 #include <optional>
 

@@ -134,7 +134,7 @@ void Child::launch() {
         return;
     }
     pid_ = *pid;
-    group_ = *pid;
+    group_ = ProcessGroup::led_by(*pid);
     started_at_ = clock_();
     handle([this] {
         auto actions = policy_.child_started(*pid_, started_at_);
@@ -144,7 +144,7 @@ void Child::launch() {
 }
 
 void Child::signal_child(int signal) {
-    if (!pid_) {
+    if (!pid_ || !group_) {
         return;
     }
     const int error =
@@ -184,7 +184,8 @@ void Child::signal_orphans(int signal, bool new_ones_only) {
     }
     for (const pid_t orphan : processes_.children()) {
         const bool is_new = orphans_signalled_.insert(orphan).second;
-        if (processes_.group_of(orphan) != group_ && (is_new || !new_ones_only)) {
+        const bool is_in_group = group_ && processes_.is_in_group(orphan, *group_);
+        if (!is_in_group && (is_new || !new_ones_only)) {
             processes_.signal_process(orphan, signal);
         }
     }

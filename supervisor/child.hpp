@@ -4,6 +4,7 @@
 #include "environment.hpp"
 #include "fault.hpp"
 #include "log.hpp"
+#include "process_group.hpp"
 #include "processes.hpp"
 #include "rotation.hpp"
 
@@ -101,7 +102,7 @@ private:
     bool handling_ = false;
     std::optional<milliseconds> deadline_{};  ///< of the policy's one timer, by CLOCK_BOOTTIME
     std::optional<pid_t> pid_{};              ///< of the child that has not been reaped yet
-    std::optional<pid_t> group_{};            ///< of the newest child
+    std::optional<ProcessGroup> group_{};     ///< of the newest child
     Moment started_at_{};
     std::set<pid_t> orphans_signalled_{};  ///< since the child ended for good
     bool has_children_ = false;            ///< any at all, when the last one was reaped

@@ -49,7 +49,8 @@ int supervise(const std::vector<std::string>& arguments) {
     }
     boost::asio::io_context loop{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
     supervisor::HttpClient client{loop};
-    supervisor::SystemProcesses processes;
+    const bool is_init = ::getpid() == 1;
+    supervisor::SystemProcesses processes{settings->kill_child.value_or(!is_init)};
     supervisor::Supervisor supervisor{
         loop,
         std::move(*settings),

@@ -1,6 +1,7 @@
 #include "processes.hpp"
 
 #include "reaper.hpp"
+#include "working_directory.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -8,21 +9,26 @@
 
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 namespace supervisor {
 
 boost::system::result<pid_t, LaunchFault> SystemProcesses::launch(const std::vector<std::string>& command,
                                                                   const Environment& environment) {
-    return supervisor::launch(command, environment);
+    auto pid = supervisor::launch(command, environment, options_);
+    if (pid && !std::exchange(has_launched_, true)) {
+        options_.directory = leave_working_directory().value_or("");
+    }
+    return pid;
 }
 
 int SystemProcesses::signal_process(pid_t pid, int signal) { return ::kill(pid, signal) == 0 ? 0 : errno; }
 
-int SystemProcesses::signal_group(pid_t group, int signal) { return ::kill(-group, signal) == 0 ? 0 : errno; }
+int SystemProcesses::signal_group(const ProcessGroup& group, int signal) { return group.signal(signal); }
 
-bool SystemProcesses::group_exists(pid_t group) { return supervisor::group_exists(group); }
+bool SystemProcesses::group_exists(const ProcessGroup& group) { return group.exists(); }
 
-pid_t SystemProcesses::group_of(pid_t pid) { return ::getpgid(pid); }
+bool SystemProcesses::is_in_group(pid_t pid, const ProcessGroup& group) { return group.contains(pid); }
 
 std::vector<pid_t> SystemProcesses::children() { return supervisor::children(); }
 

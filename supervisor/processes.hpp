@@ -2,6 +2,7 @@
 
 #include "child_process.hpp"
 #include "environment.hpp"
+#include "process_group.hpp"
 
 #include <boost/system/result.hpp>
 
@@ -28,11 +29,11 @@ public:
     /// kill(2) for the one process; 0, or the errno of the failure.
     virtual int signal_process(pid_t pid, int signal) = 0;
     /// kill(2) for every process of the group; 0, or the errno of the failure.
-    virtual int signal_group(pid_t group, int signal) = 0;
-    /// Whether a process of the group is left, zombies included, until their parent has reaped them.
-    virtual bool group_exists(pid_t group) = 0;
-    /// The group that the process is in, or -1 if there is no such process.
-    virtual pid_t group_of(pid_t pid) = 0;
+    virtual int signal_group(const ProcessGroup& group, int signal) = 0;
+    /// See ProcessGroup::exists().
+    virtual bool group_exists(const ProcessGroup& group) = 0;
+    /// Whether the process is in the group.
+    virtual bool is_in_group(pid_t pid, const ProcessGroup& group) = 0;
     /// Our direct children: the main child, and what was orphaned into our care.
     virtual std::vector<pid_t> children() = 0;
     /// See reap() of reaper.hpp.
@@ -41,18 +42,26 @@ public:
     virtual bool port_in_use(std::uint16_t port) = 0;
 };
 
-/// The kernel's processes.
+/// The kernel's processes. The first launch leaves our working directory for `/`, so that no mount stays busy for our
+/// sake; every child starts in the directory in which we were started.
 class SystemProcesses final : public Processes {
 public:
+    /// `die_with_parent`: see LaunchOptions.
+    explicit SystemProcesses(bool die_with_parent) { options_.die_with_parent = die_with_parent; }
+
     boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,
                                                      const Environment& environment) override;
     int signal_process(pid_t pid, int signal) override;
-    int signal_group(pid_t group, int signal) override;
-    bool group_exists(pid_t group) override;
-    pid_t group_of(pid_t pid) override;
+    int signal_group(const ProcessGroup& group, int signal) override;
+    bool group_exists(const ProcessGroup& group) override;
+    bool is_in_group(pid_t pid, const ProcessGroup& group) override;
     std::vector<pid_t> children() override;
     bool reap(const std::function<void(pid_t, int)>& ended) override;
     bool port_in_use(std::uint16_t port) override;
+
+private:
+    LaunchOptions options_{};
+    bool has_launched_ = false;
 };
 
 }  // namespace supervisor

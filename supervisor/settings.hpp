@@ -50,6 +50,7 @@ struct Settings {
     bool use_token = true;
     bool check_only = false;
     std::optional<std::string> probe_url{};  ///< ask this URL and exit; no other setting counts then
+    std::optional<bool> kill_child{};        ///< the kernel kills the child when we die; none: unless we are PID 1
     bool single_child = false;
     std::vector<int> mapped_exit_codes{};
     std::vector<std::string> command{};  ///< never empty

@@ -173,8 +173,10 @@ std::vector<Setting> all_settings() {
         [](Settings& s) -> milliseconds& { return s.drain_timeout; }, milliseconds{1}, hours{1}));
     all.push_back(duration_setting(
         "SUPERVISOR_STOP_TIMEOUT", "--stop-timeout",
-        "TERM to KILL when we are stopped; Cloud Run kills everything after 10 s",
-        [](Settings& s) -> milliseconds& { return s.stop_timeout; }, milliseconds{1}, hours{1}));
+        "TERM to KILL when we are stopped; Cloud Run kills everything after 10 s. 0s, only with --no-token: forward "
+        "the "
+        "stop, wait for the child alone, and kill nothing",
+        [](Settings& s) -> milliseconds& { return s.stop_timeout; }, milliseconds{0}, hours{1}));
     all.push_back(duration_setting(
         "SUPERVISOR_START_DEADLINE", "--start-deadline", "how long to try for the first token",
         [](Settings& s) -> milliseconds& { return s.start_deadline; }, milliseconds{1}, hours{1}));
@@ -192,6 +194,12 @@ std::vector<Setting> all_settings() {
                    "ask URL once and exit, 0 if the answer is 200 to 299, else 1: for a HEALTHCHECK such as --probe "
                    "http://127.0.0.1:8081/readyz",
                    "an http:// URL", parse_probe_url});
+    all.push_back({"", "--kill-child", "WHEN",
+                   "on, off or auto: whether the kernel kills the child when we die without ending it [auto: unless we "
+                   "are PID 1, whose end is everybody's end]",
+                   "auto, on or off",
+                   word_parser<std::optional<bool>>([](Settings& s) -> std::optional<bool>& { return s.kill_child; },
+                                                    {{"auto", std::nullopt}, {"on", true}, {"off", false}})});
     all.push_back({"", "--map-exit", "N", "exit code N of the child becomes 0; repeatable",
                    "a whole number from 0 to 255",
                    [](Settings& s, const std::string& text) {

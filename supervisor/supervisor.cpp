@@ -98,6 +98,11 @@ bool Supervisor::start() {
         log_.error("init: " + fault->why);
         return false;
     }
+    if (settings_.use_token && settings_.rotation == RotationMode::in_place && !settings_.check_only) {
+        for (const auto& path : sweep_password_directories(password_file_directories(std::getenv("TMPDIR")))) {
+            log_.info("init: removed the password file of a supervisor that was killed", {{"directory", path}});
+        }
+    }
     if (settings_.health_address && !settings_.check_only) {
         if (const auto error = health_server_.listen(*settings_.health_address)) {
             log_.error("health: can't listen for health requests on " + to_string(*settings_.health_address) + ": " +

@@ -4,8 +4,8 @@
 #include "clock.hpp"
 #include "log.hpp"
 #include "password_file.hpp"
-#include "settings.hpp"
 #include "secret.hpp"
+#include "settings.hpp"
 
 #include <optional>
 #include <string>

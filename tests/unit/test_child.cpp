@@ -201,7 +201,8 @@ TEST_CASE("A drain whose SIGKILL does not work ends, with code 137") {
 
 TEST_CASE("A failed fork between two children is tried again") {
     Running test;
-    const LaunchFault no_fork{.stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"};
+    const LaunchFault no_fork{
+        .stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"};
     test.processes.launch_faults = {no_fork, no_fork, no_fork};
     test.child.replace("fresh token");
     test.pass(5s);
@@ -217,7 +218,8 @@ TEST_CASE("A failed fork between two children is tried again") {
 
 TEST_CASE("A fork that keeps failing between two children is the end, with code 1, within its limit") {
     Running test;
-    const LaunchFault no_fork{.stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"};
+    const LaunchFault no_fork{
+        .stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"};
     test.processes.launch_faults.assign(1000, no_fork);
     test.child.replace("fresh token");
     test.pass(Rotation::relaunch_limit + Rotation::longest_relaunch_pause);
@@ -240,14 +242,16 @@ TEST_CASE("A stop while a launch is tried again is the exit with the old child's
 
 TEST_CASE("The first child's failed fork is the end at once") {
     Nursery test;
-    test.processes.launch_faults = {{.stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"}};
+    test.processes.launch_faults = {
+        {.stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"}};
     test.child.start();
     CHECK(test.exit_code == 1);
 }
 
 TEST_CASE("A command that is not found is not tried again in a rotation") {
     Running test;
-    test.processes.launch_faults = {{.stage = LaunchStage::lookup, .error = ENOENT, .why = "can't execute prefect: not found in PATH"}};
+    test.processes.launch_faults = {
+        {.stage = LaunchStage::lookup, .error = ENOENT, .why = "can't execute prefect: not found in PATH"}};
     test.child.replace("fresh token");
     test.pass(1s);
     CHECK(test.exit_code == 127);
@@ -412,8 +416,9 @@ private:
                 break;
             case 6: processes.start(4711 + static_cast<pid_t>(dice_.below(3))); break;
             case 7:
-                processes.launch_faults.assign(
-                    dice_.below(20), LaunchFault{.stage = LaunchStage::fork, .error = dice_.chance(0.9) ? EAGAIN : EPERM, .why = "fork"});
+                processes.launch_faults.assign(dice_.below(20), LaunchFault{.stage = LaunchStage::fork,
+                                                                            .error = dice_.chance(0.9) ? EAGAIN : EPERM,
+                                                                            .why = "fork"});
                 break;
             case 8: now.wall += dice_.between(-1h, 1h); break;
             default: break;

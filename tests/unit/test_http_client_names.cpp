@@ -25,7 +25,7 @@
 #include <vector>
 
 // The host is a name, and the name server does not answer. The process moves into a network of its own, where it can be
-// the name server, with an /etc/resolv.conf of its own, in which getaddrinfo() waits 30 s for each answer (resolv.conf(5)).
+// the name server, with an /etc/resolv.conf of its own, in which getaddrinfo() asks five times and waits 30 s for each answer (resolv.conf(5)).
 
 using namespace supervisor;
 using namespace std::chrono_literals;
@@ -52,7 +52,7 @@ bool bring_loopback_up() {
 bool replace_resolver_configuration() {
     std::string path = "/tmp/prefect-supervisor-test-XXXXXX";
     ::close(::mkstemp(path.data()));
-    const bool replaced = write_file(path.c_str(), "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n") &&
+    const bool replaced = write_file(path.c_str(), "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n") &&
                           ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
                           ::mount(path.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr) == 0;
     const int error = errno;
@@ -90,8 +90,8 @@ std::optional<std::string> why_no_own_network() {
     }
 
 /// A name server that is silent until it is told to answer, then says SERVFAIL (RFC 1035 section 4.1.1) to every question,
-/// so that getaddrinfo() comes back. Without being told it answers after a minute: a test that waits for it then fails
-/// instead of hanging.
+/// so that getaddrinfo() comes back. Without being told it answers after a minute, before getaddrinfo() gives up: a test in
+/// which something waits for the answer sees it and fails.
 class SilentNameServer {
 public:
     SilentNameServer() {

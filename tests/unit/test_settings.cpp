@@ -82,6 +82,8 @@ std::string text_of(std::chrono::milliseconds duration) { return std::to_string(
 std::vector<Row> rows() {
     const Arguments bad_ports{"0", "65536", "-1", "80a", "80 ", "0x50"};
     const Arguments bad_durations{"5", "-5s", "1.5h", "30m1h", "5d", "0s", "99999999999999999999h"};
+    // 0s has a line of its own, for it is allowed with --no-token.
+    const Arguments bad_stop_timeouts{"5", "-5s", "1.5h", "30m1h", "5d", "99999999999999999999h"};
     static const TemporaryFile certificate{"certificate"};
     static const TemporaryFile other_certificate{"certificate"};
     return {
@@ -130,7 +132,7 @@ std::vector<Row> rows() {
         {"SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout", "30000ms", "1ms", "1h",
          [](const auto& s) { return text_of(s.drain_timeout); }, bad_durations},
         {"SUPERVISOR_STOP_TIMEOUT", "--stop-timeout", "8000ms", "1ms", "1h",
-         [](const auto& s) { return text_of(s.stop_timeout); }, bad_durations},
+         [](const auto& s) { return text_of(s.stop_timeout); }, bad_stop_timeouts},
         {"SUPERVISOR_START_DEADLINE", "--start-deadline", "60000ms", "1ms", "1h",
          [](const auto& s) { return text_of(s.start_deadline); }, bad_durations},
         {"SUPERVISOR_TOKEN_SCOPE",
@@ -309,6 +311,24 @@ TEST_CASE("A plain init (--no-token) needs no database, no credential and no met
     CHECK(read_settings({"--no-token", "--rotation", "bad"}, {}).error().code == 2);
 }
 
+TEST_CASE("A stop timeout of zero is for a plain init alone") {
+    CHECK(read_settings({"--no-token", "--stop-timeout", "0s", "--", "true"}, {})->stop_timeout == 0ms);
+    for (const auto& refused : {refusal({"--stop-timeout", "0s"}, database),
+                                refusal({}, with(database, {{"SUPERVISOR_STOP_TIMEOUT", "0s"}}))}) {
+        CHECK(refused.code == 2);
+        CHECK(mentions(refused, "SUPERVISOR_STOP_TIMEOUT (--stop-timeout) is \"0s\", allowed is a duration"));
+        CHECK(mentions(refused, "0s only with --no-token"));
+    }
+}
+
+TEST_CASE("Whether the kernel kills the child when we die is the user's choice") {
+    CHECK_FALSE(read().kill_child.has_value());
+    CHECK_FALSE(read({"--kill-child", "auto"}).kill_child.has_value());
+    CHECK(read({"--kill-child", "on"}).kill_child == true);
+    CHECK(read({"--kill-child", "off"}).kill_child == false);
+    CHECK(refusal({"--kill-child", "yes"}, database).code == 2);
+}
+
 TEST_CASE("A probe needs nothing else") {
     const auto settings = read_settings({"--probe", "http://127.0.0.1:8081/readyz"}, {});
     REQUIRE(settings.has_value());
@@ -318,7 +338,7 @@ TEST_CASE("A probe needs nothing else") {
     }
 }
 
-TEST_CASE("--help and --version end the program with 0 and win over bad values") {
+TEST_CASE("Help and version (--help, --version) end the program with 0 and win over bad values") {
     for (const std::string flag : {"--help", "--version"}) {
         const auto ended = read_settings({flag}, {{"PORT", "bad"}});
         REQUIRE_FALSE(ended.has_value());

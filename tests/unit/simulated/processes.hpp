@@ -14,6 +14,7 @@ namespace simulated {
 
 using supervisor::Environment;
 using supervisor::LaunchFault;
+using supervisor::ProcessGroup;
 
 /// Processes without a kernel. Each obeys TERM and INT, unless it is told to be deaf, and KILL, unless it hangs. One that
 /// has ended is a zombie until it is reaped, if it is ours.
@@ -85,16 +86,18 @@ public:
         hit(pid, signal);
         return 0;
     }
-    int signal_group(pid_t group, int signal) override {
-        signalled.emplace_back(-group, signal);
-        const auto members = members_of(group);
+    int signal_group(const ProcessGroup& group, int signal) override {
+        signalled.emplace_back(-group.id(), signal);
+        const auto members = members_of(group.id());
         for (const pid_t pid : members) {
             hit(pid, signal);
         }
         return members.empty() ? ESRCH : 0;
     }
-    bool group_exists(pid_t group) override { return !members_of(group).empty(); }
-    pid_t group_of(pid_t pid) override { return alive.contains(pid) ? alive.at(pid).group : -1; }
+    bool group_exists(const ProcessGroup& group) override { return !members_of(group.id()).empty(); }
+    bool is_in_group(pid_t pid, const ProcessGroup& group) override {
+        return alive.contains(pid) && alive.at(pid).group == group.id();
+    }
     std::vector<pid_t> children() override {
         std::vector<pid_t> found;
         for (const auto& [pid, process] : alive) {
