@@ -8,7 +8,7 @@ namespace supervisor {
 
 void show_what_would_run(const Settings& settings, const Environment& environment, const Secret* token, Log& log) {
     const bool in_place = settings.rotation == RotationMode::in_place;
-    const Secret redacted{token != nullptr ? "TOKEN-" + token->tag() : std::string{}};
+    const Secret redacted{token != nullptr ? "TOKEN-" + token->short_hash() : std::string{}};
     const Credentials credentials{in_place || token == nullptr ? nullptr : &redacted, "/dev/shm/.../pgpass"};
     const auto child = child_environment(settings, environment, credentials);
     for (const auto& warning : child.warnings) {

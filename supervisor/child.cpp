@@ -10,7 +10,7 @@
 
 namespace supervisor {
 
-Child::Child(Options options, Processes& processes, Listener& listener, Log& log, Clock clock)
+Child::Child(Options options, ProcessCalls& processes, Listener& listener, Log& log, Clock clock)
     : options_(std::move(options)),
       processes_(processes),
       listener_(listener),
@@ -47,8 +47,8 @@ void Child::reap() {
     });
     if (ended) {
         handle([this, code = *ended] { return policy_.child_exited(code, clock_()); });
-    } else if (phase() == Phase::clearing || phase() == Phase::leaving) {
-        handle([this] { return policy_.leftovers(any_leftovers()); });
+    } else if (phase() == Phase::replacing || phase() == Phase::cleaning_up) {
+        handle([this] { return policy_.remaining_processes(any_remaining()); });
     }
 }
 
@@ -64,7 +64,7 @@ std::optional<milliseconds> Child::sleep(Moment now) const {
 }
 
 bool Child::is_ending() const {
-    return phase() == Phase::stopping || phase() == Phase::leaving || phase() == Phase::stopped;
+    return phase() == Phase::stopping || phase() == Phase::cleaning_up || phase() == Phase::stopped;
 }
 
 // --- what is done about it ------------------------------------------------------------------------------------------
@@ -94,9 +94,11 @@ void Child::perform(const Action& action) {
         case Action::Kind::launch: launch(); break;
         case Action::Kind::signal_child: signal_child(action.signal); break;
         case Action::Kind::kill_group: kill_group(); break;
-        case Action::Kind::signal_leftovers: signal_leftovers(action.signal); break;
+        case Action::Kind::signal_remaining: signal_remaining(action.signal); break;
         case Action::Kind::signal_new_orphans: signal_orphans(action.signal, /*new_ones_only=*/true); break;
-        case Action::Kind::look_for_leftovers: handle([this] { return policy_.leftovers(any_leftovers()); }); break;
+        case Action::Kind::look_for_remaining:
+            handle([this] { return policy_.remaining_processes(any_remaining()); });
+            break;
         case Action::Kind::arm: deadline_ = clock_().boot + action.delay; break;
         case Action::Kind::disarm: deadline_.reset(); break;
         case Action::Kind::exit: listener_.on_exit(action.code); break;
@@ -171,7 +173,7 @@ void Child::kill_all() {
     }
 }
 
-void Child::signal_leftovers(int signal) {
+void Child::signal_remaining(int signal) {
     if (group_) {
         processes_.signal_group(*group_, signal);
     }
@@ -191,9 +193,9 @@ void Child::signal_orphans(int signal, bool new_ones_only) {
     }
 }
 
-bool Child::any_leftovers() {
+bool Child::any_remaining() {
     const bool group_left = group_ && processes_.group_exists(*group_);
-    return group_left || (phase() == Phase::leaving && has_children_);
+    return group_left || (phase() == Phase::cleaning_up && has_children_);
 }
 
 }  // namespace supervisor

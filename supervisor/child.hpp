@@ -1,12 +1,12 @@
 #pragma once
 
+#include "child_lifecycle.hpp"
 #include "clock.hpp"
 #include "environment.hpp"
 #include "fault.hpp"
 #include "log.hpp"
+#include "process_calls.hpp"
 #include "process_group.hpp"
-#include "processes.hpp"
-#include "rotation.hpp"
 
 #include <cstdint>
 #include <deque>
@@ -46,11 +46,11 @@ public:
         bool single_child = false;            ///< signals go to the child alone and not to its group
         std::optional<std::uint16_t> port{};  ///< where the child is asked whether it is ready
         bool needs_port = false;              ///< the child cannot run while another program listens on `port`
-        RotationSettings timeouts{};
+        ChildTimeouts timeouts{};
     };
 
     /// All arguments by reference must outlive this object.
-    Child(Options options, Processes& processes, Listener& listener, Log& log, Clock clock);
+    Child(Options options, ProcessCalls& processes, Listener& listener, Log& log, Clock clock);
     Child(const Child&) = delete;
     Child& operator=(const Child&) = delete;
 
@@ -88,16 +88,16 @@ private:
     void launch();
     void signal_child(int signal);
     void kill_group();
-    void signal_leftovers(int signal);
+    void signal_remaining(int signal);
     void signal_orphans(int signal, bool new_ones_only);
-    [[nodiscard]] bool any_leftovers();
+    [[nodiscard]] bool any_remaining();
 
     Options options_;
-    Processes& processes_;
+    ProcessCalls& processes_;
     Listener& listener_;
     Log& log_;
     Clock clock_;
-    Rotation policy_;
+    ChildLifecycle policy_;
     std::deque<std::function<Actions()>> events_{};
     bool handling_ = false;
     std::optional<milliseconds> deadline_{};  ///< of the policy's one timer, by CLOCK_BOOTTIME

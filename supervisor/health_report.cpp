@@ -20,10 +20,10 @@ std::string why_not_alive(const HealthFacts& facts) {
     switch (facts.phase) {
         case Phase::running:
         case Phase::draining:
-        case Phase::clearing:
+        case Phase::replacing:
         case Phase::stopping: return {};
         case Phase::waiting:
-        case Phase::leaving:
+        case Phase::cleaning_up:
         case Phase::stopped: break;
     }
     return "no child runs: " + std::string{to_string(facts.phase)};
@@ -73,7 +73,7 @@ std::string status(const HealthFacts& facts) {
     json["orphans_reaped"] = facts.orphans_reaped;
     json["token"] = nullptr;
     if (facts.token) {
-        json["token"] = {{"hash", facts.token->tag},
+        json["token"] = {{"hash", facts.token->hash},
                          {"expires_at", rfc3339(facts.token->expiry)},
                          {"expires_in_seconds", in_seconds(facts.token->expires_in)}};
     }

@@ -1,8 +1,8 @@
 #pragma once
 
+#include "child_lifecycle.hpp"
 #include "clock.hpp"
 #include "http_response.hpp"
-#include "rotation.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace supervisor {
 /// What the health endpoints report: a snapshot that is taken when a request comes in. It holds no secret.
 struct HealthFacts {
     struct TokenFacts {
-        std::string tag;
+        std::string hash;
         milliseconds expires_in{};  ///< negative when it has expired
         milliseconds expiry{};      ///< wall clock, since the epoch
     };

@@ -3,7 +3,7 @@
 #include "http_client.hpp"
 #include "log.hpp"
 #include "probe.hpp"
-#include "processes.hpp"
+#include "process_calls.hpp"
 #include "settings.hpp"
 #include "signal_table.hpp"
 #include "supervisor.hpp"
@@ -50,7 +50,7 @@ int supervise(const std::vector<std::string>& arguments) {
     boost::asio::io_context loop{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
     supervisor::HttpClient client{loop};
     const bool is_init = ::getpid() == 1;
-    supervisor::SystemProcesses processes{settings->kill_child.value_or(!is_init)};
+    supervisor::SystemProcessCalls processes{settings->kill_child.value_or(!is_init)};
     supervisor::Supervisor supervisor{
         loop,
         std::move(*settings),

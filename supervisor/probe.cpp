@@ -63,7 +63,7 @@ int probe(const std::string& url) {
                                     }
                                 });
     }
-    client.get(readiness_question(url), [&](const Result<HttpAnswer>& answer) {
+    client.get(readiness_check(url), [&](const Result<HttpAnswer>& answer) {
         loop.stop();
         const auto fault = judge_readiness(answer, /*is_prefect=*/false);
         if (!fault) {

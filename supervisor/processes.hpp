@@ -1,67 +1,28 @@
 #pragma once
 
-#include "child_process.hpp"
-#include "environment.hpp"
-#include "process_group.hpp"
-
-#include <boost/system/result.hpp>
+#include "fault.hpp"
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <functional>
-#include <string>
+#include <optional>
 #include <vector>
 
 namespace supervisor {
 
-/// What Child asks of the kernel: the real calls in the program, simulated processes in a test.
-class Processes {
-public:
-    Processes() = default;
-    Processes(const Processes&) = delete;
-    Processes& operator=(const Processes&) = delete;
-    virtual ~Processes() = default;
+/// Makes orphaned descendants our children, as they are PID 1's anyway (prctl(2), PR_SET_CHILD_SUBREAPER). The fault
+/// of a sandbox that does not know the call is for the log alone.
+std::optional<Fault> become_subreaper();
 
-    /// See launch() of child_process.hpp.
-    virtual boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,
-                                                             const Environment& environment) = 0;
-    /// kill(2) for the one process; 0, or the errno of the failure.
-    virtual int signal_process(pid_t pid, int signal) = 0;
-    /// kill(2) for every process of the group; 0, or the errno of the failure.
-    virtual int signal_group(const ProcessGroup& group, int signal) = 0;
-    /// See ProcessGroup::exists().
-    virtual bool group_exists(const ProcessGroup& group) = 0;
-    /// Whether the process is in the group.
-    virtual bool is_in_group(pid_t pid, const ProcessGroup& group) = 0;
-    /// Our direct children: the main child, and what was orphaned into our care.
-    virtual std::vector<pid_t> children() = 0;
-    /// See reap() of reaper.hpp.
-    virtual bool reap(const std::function<void(pid_t, int)>& ended) = 0;
-    /// Whether a socket listens on the TCP port, on any IPv4 address of this machine.
-    virtual bool port_in_use(std::uint16_t port) = 0;
-};
+/// Reaps every child that has ended and tells `ended` its pid and exit code, or 128 and the signal it died of.
+/// The one place of the program that calls waitpid(2): a second one would steal statuses. A SIGCHLD stands for any
+/// number of children, so this goes on until none is left that has ended. Returns whether any child is left at all.
+bool reap(const std::function<void(pid_t, int)>& ended);
 
-/// The kernel's processes. The first launch leaves our working directory for `/`, so that no mount stays busy for our
-/// sake; every child starts in the directory in which we were started.
-class SystemProcesses final : public Processes {
-public:
-    /// `die_with_parent`: see LaunchOptions.
-    explicit SystemProcesses(bool die_with_parent) { options_.die_with_parent = die_with_parent; }
+/// Whether a process of the group is left, zombies included, until their parent has reaped them.
+bool group_exists(pid_t group);
 
-    boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,
-                                                     const Environment& environment) override;
-    int signal_process(pid_t pid, int signal) override;
-    int signal_group(const ProcessGroup& group, int signal) override;
-    bool group_exists(const ProcessGroup& group) override;
-    bool is_in_group(pid_t pid, const ProcessGroup& group) override;
-    std::vector<pid_t> children() override;
-    bool reap(const std::function<void(pid_t, int)>& ended) override;
-    bool port_in_use(std::uint16_t port) override;
-
-private:
-    LaunchOptions options_{};
-    bool has_launched_ = false;
-};
+/// Our direct children: the main child, and what was orphaned into our care. From /proc; empty where that is missing.
+std::vector<pid_t> children();
 
 }  // namespace supervisor

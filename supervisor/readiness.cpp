@@ -60,7 +60,7 @@ bool Readiness::ready(Moment now) const {
     return !asks_ || (last_answer_ && !reached(*last_answer_ + answer_counts_for, now));
 }
 
-HttpRequest readiness_question(const std::string& url) {
+HttpRequest readiness_check(const std::string& url) {
     HttpRequest request;
     request.url = url;
     request.headers = {"User-Agent: prefect-supervisor"};

@@ -57,7 +57,7 @@ private:
 };
 
 /// The child's readiness question as a request.
-HttpRequest readiness_question(const std::string& url);
+HttpRequest readiness_check(const std::string& url);
 
 /// Whether `answer` is a good one: 200..299, and for Prefect's own page also its body `true`, since Prefect's UI
 /// answers 200 to any path it does not know. Else why not.

@@ -33,7 +33,7 @@ void ReadinessChecker::tick(Moment now) {
 
 void ReadinessChecker::ask() {
     readiness_.asked();
-    get_(readiness_question(*url_), [this, asked = child_number_](const Result<HttpAnswer>& answer) {
+    get_(readiness_check(*url_), [this, asked = child_number_](const Result<HttpAnswer>& answer) {
         if (asked == child_number_) {
             on_answer(answer);
         }

@@ -13,7 +13,7 @@ constexpr std::array<seconds, 6> pauses_after_failure{seconds{1}, seconds{2},  s
                                                       seconds{8}, seconds{15}, seconds{30}};
 // Before there is a token nothing works yet, so the wait for a metadata server that is still starting stays short.
 constexpr std::array<seconds, 3> pauses_before_first_token{seconds{1}, seconds{2}, seconds{4}};
-constexpr std::array<seconds, 4> pauses_after_stale{seconds{2}, seconds{4}, seconds{8}, seconds{15}};
+constexpr std::array<seconds, 4> pauses_after_unchanged{seconds{2}, seconds{4}, seconds{8}, seconds{15}};
 constexpr std::array<seconds, 6> pauses_while_cached{seconds{2},  seconds{4},  seconds{8},
                                                      seconds{15}, seconds{30}, seconds{60}};
 
@@ -63,10 +63,10 @@ Freshness RefreshSchedule::answered(bool is_another, seconds expires_in, Moment 
         expiry_.boot = std::min(expiry_.boot, expiry.boot);
         expiry_.wall = now.wall + (expiry_.boot - now.boot);
         const bool within_margin = reached(margin_starts(), now);
-        stales_ = within_margin == within_margin_ ? stales_ + 1 : 1;
+        unchanged_ = within_margin == within_margin_ ? unchanged_ + 1 : 1;
         within_margin_ = within_margin;
-        next_request_ = now + pause_after_stale(within_margin, now);
-        return Freshness::stale;
+        next_request_ = now + pause_after_unchanged(within_margin, now);
+        return Freshness::unchanged;
     }
     if (reached(expiry, now)) {
         next_request_ = now + shortest_pause;
@@ -78,17 +78,18 @@ Freshness RefreshSchedule::answered(bool is_another, seconds expires_in, Moment 
     expiry_ = expiry;
     // A token in its last second is no reason for a stream of requests.
     next_request_ = later(planned(), sent_at_ + shortest_pause);
-    stales_ = 0;
+    unchanged_ = 0;
     within_margin_ = false;
     expired_reported_.reset();
     return Freshness::fresh;
 }
 
-milliseconds RefreshSchedule::pause_after_stale(bool within_margin, Moment now) const {
+milliseconds RefreshSchedule::pause_after_unchanged(bool within_margin, Moment now) const {
     if (!within_margin) {
-        return std::max(shortest_pause, std::min(pause(pauses_while_cached, stales_), remaining(margin_starts(), now)));
+        return std::max(shortest_pause,
+                        std::min(pause(pauses_while_cached, unchanged_), remaining(margin_starts(), now)));
     }
-    const auto usual = pause(pauses_after_stale, stales_);
+    const auto usual = pause(pauses_after_unchanged, unchanged_);
     const auto left = remaining(expiry_, now);
     return left > milliseconds{0} ? std::min(usual, std::max(left / 2, shortest_pause)) : usual;
 }
@@ -108,7 +109,7 @@ milliseconds RefreshSchedule::failed(Moment now, double random, std::optional<se
 
 void RefreshSchedule::resumed(Moment now) {
     failures_ = 0;
-    stales_ = 0;
+    unchanged_ = 0;
     if (!has_token_ || reached(planned(), now)) {
         next_request_ = now;
     }

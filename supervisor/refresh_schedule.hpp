@@ -18,8 +18,8 @@ namespace supervisor {
 //
 //   answer                       meaning             next request
 //   another token                the token in hand   the earlier of the refresh interval and the margin before expiry
-//   the same, before the margin  stale, quietly      after 2, 4, 8, 15, 30, 60, 60... s, but at the margin at the latest
-//   the same, within the margin  stale               after 2, 4, 8, 15, 15... s; sooner when its end is nearer
+//   the same, before the margin  unchanged, quietly  after 2, 4, 8, 15, 30, 60, 60... s, but at the margin at the latest
+//   the same, within the margin  unchanged           after 2, 4, 8, 15, 15... s; sooner when its end is nearer
 //   none, or not usable          failed              after 1, 2, 4, 8, 15, 30, 30... s (+-20 %), not before Retry-After
 //
 // The margin is 225 s and up to 5 s of jitter, so that instances that started together do not ask together; for a
@@ -28,9 +28,9 @@ namespace supervisor {
 
 /// What an answer meant.
 enum class Freshness {
-    fresh,    ///< another token than the one in hand, which it replaces
-    stale,    ///< the token in hand once more
-    too_old,  ///< it had expired before it arrived: the instance was frozen in between
+    fresh,      ///< another token than the one in hand, which it replaces
+    unchanged,  ///< the token in hand once more
+    too_old,    ///< it had expired before it arrived: the instance was frozen in between
 };
 
 class RefreshSchedule {
@@ -73,7 +73,7 @@ public:
     bool expired_report_due(Moment now);
 
 private:
-    [[nodiscard]] milliseconds pause_after_stale(bool within_margin, Moment now) const;
+    [[nodiscard]] milliseconds pause_after_unchanged(bool within_margin, Moment now) const;
     [[nodiscard]] Moment margin_starts() const { return expiry_ - margin_; }
     [[nodiscard]] Moment planned() const { return earlier(fetched_at_ + refresh_interval_, margin_starts()); }
 
@@ -85,8 +85,8 @@ private:
     Moment next_request_;
     Moment sent_at_{};
     bool in_flight_ = false;
-    unsigned failures_ = 0;  ///< in a row
-    unsigned stales_ = 0;    ///< in a row, of the phase below
+    unsigned failures_ = 0;   ///< in a row
+    unsigned unchanged_ = 0;  ///< in a row, of the phase below
     bool within_margin_ = false;
     std::optional<Moment> expired_reported_{};
 };

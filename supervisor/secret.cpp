@@ -48,17 +48,17 @@ Secret& Secret::operator=(Secret&& other) noexcept {
 
 void Secret::wipe() noexcept { supervisor::wipe(text_); }
 
-std::string Secret::tag() const {
+std::string Secret::short_hash() const {
     std::array<unsigned char, 32> digest{};
     mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), reinterpret_cast<const unsigned char*>(text_.data()),
                text_.size(), digest.data());
     constexpr std::string_view digits = "0123456789abcdef";
-    std::string tag;
+    std::string hash;
     for (std::size_t i = 0; i < 4; ++i) {
-        tag += digits[digest[i] >> 4U];
-        tag += digits[digest[i] & 0xFU];
+        hash += digits[digest[i] >> 4U];
+        hash += digits[digest[i] & 0xFU];
     }
-    return tag;
+    return hash;
 }
 
 }  // namespace supervisor

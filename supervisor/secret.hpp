@@ -6,7 +6,7 @@
 namespace supervisor {
 
 /// Text that must not be seen. It has no stream operator and no conversion to a string: the only ways to the text are
-/// reveal(), which is easy to find in a review, and tag(), which is safe to print. The memory is wiped when the object
+/// reveal(), which is easy to find in a review, and short_hash(), which is safe to print. The memory is wiped when the object
 /// ends or is given another text, and when it is moved from.
 ///
 /// What a library copies (curl's receive buffer, the JSON parser's buffer of the current word, the environment block of
@@ -26,7 +26,7 @@ public:
     [[nodiscard]] bool empty() const { return text_.empty(); }
 
     /// Eight hexadecimal digits of the text's SHA-256: they tell two secrets apart in a log and give nothing away.
-    [[nodiscard]] std::string tag() const;
+    [[nodiscard]] std::string short_hash() const;
 
     friend bool operator==(const Secret& one, const Secret& other) { return one.text_ == other.text_; }
 

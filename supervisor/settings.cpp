@@ -212,8 +212,9 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
         return settings;
     }
     if (settings.stop_timeout == std::chrono::milliseconds{0}) {
-        return bad_usage("SUPERVISOR_STOP_TIMEOUT (--stop-timeout) is \"0s\", allowed is a duration such as 90s, 55m, "
-                         "1h30m or 250ms, and 0s only with --no-token");
+        return bad_usage(
+            "SUPERVISOR_STOP_TIMEOUT (--stop-timeout) is \"0s\", allowed is a duration such as 90s, 55m, "
+            "1h30m or 250ms, and 0s only with --no-token");
     }
     if (auto bad = same_port_twice(settings)) {
         return *bad;

@@ -6,11 +6,11 @@
 
 namespace supervisor {
 
-SignalRole role_of(int signal, bool plain_init) {
+SignalRole role_of(int signal, bool no_token) {
     switch (signal) {
         case SIGTERM:
         case SIGINT: return SignalRole::stop;
-        case SIGCHLD: return SignalRole::child;
+        case SIGCHLD: return SignalRole::reap;
         case SIGHUP:
         case SIGQUIT:
         case SIGUSR1:
@@ -20,7 +20,7 @@ SignalRole role_of(int signal, bool plain_init) {
         case SIGALRM: return SignalRole::forward;
         case SIGTSTP:
         case SIGTTIN:
-        case SIGTTOU: return plain_init ? SignalRole::forward : SignalRole::ignore;
+        case SIGTTOU: return no_token ? SignalRole::forward : SignalRole::ignore;
         default: return signal >= SIGRTMIN && signal <= SIGRTMAX ? SignalRole::forward : SignalRole::ignore;
     }
 }

@@ -1,8 +1,8 @@
 #include "supervisor.hpp"
 
 #include "check.hpp"
-#include "exit_code.hpp"
-#include "reaper.hpp"
+#include "exit_code_mapping.hpp"
+#include "processes.hpp"
 #include "signal_table.hpp"
 #include "version.hpp"
 
@@ -63,7 +63,7 @@ int Supervisor::run() {
         return 1;
     }
     run_loop();
-    const int code = failed_ ? 1 : exit_code(exit_code_, settings_.mapped_exit_codes);
+    const int code = failed_ ? 1 : map_exit_code(exit_code_, settings_.mapped_exit_codes);
     if (!settings_.check_only) {
         log_.info("stopped", {{"code", code}});
     }
@@ -223,7 +223,7 @@ void Supervisor::on_exit(int code) { finish(code); }
 
 void Supervisor::on_signal(int number) {
     switch (role_of(number, !settings_.use_token)) {
-        case SignalRole::child: break;  // tick() reaps
+        case SignalRole::reap: break;  // tick() reaps
         case SignalRole::stop: child_.stop(number); break;
         case SignalRole::forward:
             log_.debug("child: forwarding a signal", {{"signal", name_of(number)}});

@@ -7,7 +7,7 @@
 #include "http_client.hpp"
 #include "http_server.hpp"
 #include "log.hpp"
-#include "metadata_server.hpp"
+#include "metadata_token_source.hpp"
 #include "readiness_checker.hpp"
 #include "settings.hpp"
 #include "signal_receiver.hpp"
@@ -31,7 +31,7 @@ public:
     /// What lies outside of the program: the real things in main(), simulated ones in a test.
     struct Outside {
         HttpGet get;
-        Processes& processes;
+        ProcessCalls& processes;
         Clock clock;
     };
 

@@ -67,7 +67,7 @@ Result<Credentials> TokenDelivery::credentials() {
 }
 
 void TokenDelivery::count_as_delivered() {
-    const auto hash = newest_->tag();
+    const auto hash = newest_->short_hash();
     rotations_ += in_use_ && in_use_->hash != hash ? 1U : 0U;
     in_use_ = InUse{hash, newest_expiry_};
 }

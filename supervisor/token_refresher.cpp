@@ -66,10 +66,10 @@ void TokenRefresher::on_answer(TokenAnswer answer) {
 
 void TokenRefresher::judge(Token token, Moment now) {
     const bool is_another = !token_ || *token_ != token.text;
-    const auto hash = is_another ? token.text.tag() : hash_;
+    const auto hash = is_another ? token.text.short_hash() : hash_;
     const auto expires_in = std::int64_t{token.expires_in.count()};
     switch (schedule_.answered(is_another, token.expires_in, now, random_())) {
-        case Freshness::stale:
+        case Freshness::unchanged:
             last_error_ = "the metadata server still gives out the same token";
             log_.debug("token: still the same one", {{"hash", hash}, {"expires_in", expires_in}});
             return;

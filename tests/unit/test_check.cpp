@@ -31,7 +31,7 @@ TEST_CASE("What would run is shown with the token's hash in place of the token")
     const auto lines = log.lines();
     CHECK(lines == Lines{"INFO check: would set variable=PREFECT_API_DATABASE_CONNECTION_URL "
                          "value=postgresql+asyncpg://sa%40project.iam:TOKEN-" +
-                             token.tag() + "@10.0.0.5:5432/prefect",
+                             token.short_hash() + "@10.0.0.5:5432/prefect",
                          "INFO check: would set variable=PREFECT_SERVER_ANALYTICS_ENABLED value=false",
                          "INFO check: would set variable=PREFECT_SERVER_API_KEEPALIVE_TIMEOUT value=620",
                          "INFO check: would run command=\"prefect server start\""});

@@ -1,7 +1,7 @@
 #include "child.hpp"
 
 #include "simulated/captured_log.hpp"
-#include "simulated/processes.hpp"
+#include "simulated/process_calls.hpp"
 #include "simulated/world_time.hpp"
 
 #include <catch2/catch_test_macros.hpp>
@@ -56,7 +56,7 @@ public:
 
     Moment now = start;
     CapturedLog log{};
-    simulated::Processes processes{};
+    simulated::ProcessCalls processes{};
     std::optional<Fault> environment_fault{};
     unsigned started = 0;
     bool serves = false;
@@ -193,7 +193,7 @@ TEST_CASE("A drain whose SIGKILL does not work ends, with code 137") {
     test.processes.alive.at(pid).obeys_term = false;
     test.processes.alive.at(pid).obeys_kill = false;
     test.child.replace("fresh token");
-    test.pass(30s + Rotation::drain_kill_grace);
+    test.pass(30s + ChildLifecycle::drain_kill_grace);
     CHECK(test.exit_code == 137);
     CHECK(test.log.lines().back() == "ERROR rotation: the child did not die of SIGKILL, leaving it");
     CHECK(test.processes.launched.size() == 1);
@@ -222,7 +222,7 @@ TEST_CASE("A fork that keeps failing between two children is the end, with code 
         .stage = LaunchStage::fork, .error = ENOMEM, .why = "can't start prefect: fork: no memory"};
     test.processes.launch_faults.assign(1000, no_fork);
     test.child.replace("fresh token");
-    test.pass(Rotation::relaunch_limit + Rotation::longest_relaunch_pause);
+    test.pass(ChildLifecycle::relaunch_limit + ChildLifecycle::longest_relaunch_pause);
     CHECK(test.exit_code == 1);
     CHECK(test.exits == 1);
     CHECK(test.log.lines().back() == "ERROR child: can't start prefect: fork: no memory");
@@ -379,7 +379,7 @@ public:
             stop();
         }
         // From here on the clock alone must lead to the end.
-        pass(8s + Rotation::final_grace + 1ms);
+        pass(8s + ChildLifecycle::final_grace + 1ms);
         REQUIRE(exit_code.has_value());
         CHECK(exits == 1);
         const auto tries = processes.launch_tries;
@@ -442,7 +442,7 @@ private:
         if (stopped_) {
             CHECK(processes.launch_tries == tries_at_stop_);
         }
-        if (child.phase() == Phase::clearing || child.phase() == Phase::draining || child.is_ending()) {
+        if (child.phase() == Phase::replacing || child.phase() == Phase::draining || child.is_ending()) {
             CHECK((child.sleep(now).has_value() || exit_code.has_value()));
         }
     }

@@ -42,9 +42,9 @@ TEST_CASE("Each path has its verdict in each phase") {
         {Phase::waiting, 503, 503, std::string{to_string(Phase::waiting)}},
         {Phase::running, 200, 200, "ready"},
         {Phase::draining, 200, 503, std::string{to_string(Phase::draining)}},
-        {Phase::clearing, 200, 503, std::string{to_string(Phase::clearing)}},
+        {Phase::replacing, 200, 503, std::string{to_string(Phase::replacing)}},
         {Phase::stopping, 200, 503, std::string{to_string(Phase::stopping)}},
-        {Phase::leaving, 503, 503, std::string{to_string(Phase::leaving)}},
+        {Phase::cleaning_up, 503, 503, std::string{to_string(Phase::cleaning_up)}},
         {Phase::stopped, 503, 503, std::string{to_string(Phase::stopped)}},
     };
     for (const auto& row : rows) {

@@ -1,7 +1,7 @@
 #include "child_process.hpp"
 #include "own_process.hpp"
 #include "process_group.hpp"
-#include "reaper.hpp"
+#include "processes.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <sys/wait.h>

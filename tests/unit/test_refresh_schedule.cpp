@@ -117,7 +117,7 @@ TEST_CASE("The same token again within the margin is tried again after 2 4 8 15 
     auto now = start + 3375s;
     for (const auto expected : {2s, 4s, 8s, 15s, 15s, 15s, 15s}) {
         CHECK(answer(schedule, now, "first", std::chrono::floor<seconds>(remaining(schedule.expiry(), now))) ==
-              Freshness::stale);
+              Freshness::unchanged);
         CHECK(pause(schedule, now) == expected);
         now = now + pause(schedule, now);
     }
@@ -128,7 +128,7 @@ TEST_CASE("The same token again while the server caches is tried again after 2 4
     auto now = start + 1min;
     for (const auto expected : {2s, 4s, 8s, 15s, 30s, 60s, 60s, 60s}) {
         CHECK(answer(schedule, now, "first", std::chrono::floor<seconds>(remaining(schedule.expiry(), now))) ==
-              Freshness::stale);
+              Freshness::unchanged);
         CHECK(pause(schedule, now) == expected);
         now = now + pause(schedule, now);
     }
@@ -322,7 +322,7 @@ TEST_CASE("A server that says 3600 for ever with the same token is not believed 
     while (remaining(start + 24h, now) > 0ms) {
         ++requests;
         requests_before_the_end += schedule.expired(now) ? 0 : 1;
-        REQUIRE(answer(schedule, now, "first", 3600s) == Freshness::stale);
+        REQUIRE(answer(schedule, now, "first", 3600s) == Freshness::unchanged);
         REQUIRE(pause(schedule, now) >= 1s);
         REQUIRE(pause(schedule, now) <= 15s);
         now = schedule.next_request();
@@ -344,7 +344,7 @@ TEST_CASE("The next answer corrects what a step of the wall clock has done") {
     Moment now{start.wall + 5h, start.boot + 600s};
     CHECK(schedule.due(now));
     CHECK(schedule.expired(now));
-    CHECK(answer(schedule, now, "first", 3000s) == Freshness::stale);
+    CHECK(answer(schedule, now, "first", 3000s) == Freshness::unchanged);
     CHECK_FALSE(schedule.expired(now));
     CHECK(remaining(schedule.expiry(), now) == 3000s);
 }

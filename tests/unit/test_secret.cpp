@@ -19,15 +19,15 @@ static_assert(!std::is_convertible_v<Secret, std::string>);
 static_assert(!std::is_convertible_v<Secret, std::string_view>);
 static_assert(!std::is_convertible_v<std::string, Secret>);
 
-TEST_CASE("A secret's tag is the start of its SHA-256") {
-    CHECK(Secret{""}.tag() == "e3b0c442");
-    CHECK(Secret{"abc"}.tag() == "ba7816bf");
-    CHECK(Secret{"ya29.one"}.tag() != Secret{"ya29.two"}.tag());
+TEST_CASE("A secret's short hash is the start of its SHA-256") {
+    CHECK(Secret{""}.short_hash() == "e3b0c442");
+    CHECK(Secret{"abc"}.short_hash() == "ba7816bf");
+    CHECK(Secret{"ya29.one"}.short_hash() != Secret{"ya29.two"}.short_hash());
 }
 
 TEST_CASE("Tokens that are padded to the same length have different tags") {
     const std::string padding(900, '.');
-    CHECK(Secret{"ya29.one" + padding}.tag() != Secret{"ya29.two" + padding}.tag());
+    CHECK(Secret{"ya29.one" + padding}.short_hash() != Secret{"ya29.two" + padding}.short_hash());
 }
 
 TEST_CASE("Secrets are equal when their texts are") {

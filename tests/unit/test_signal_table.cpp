@@ -7,10 +7,10 @@
 using namespace supervisor;
 
 TEST_CASE("TERM and INT stop and a change of a child reaps") {
-    for (const bool plain_init : {false, true}) {
-        CHECK(role_of(SIGTERM, plain_init) == SignalRole::stop);
-        CHECK(role_of(SIGINT, plain_init) == SignalRole::stop);
-        CHECK(role_of(SIGCHLD, plain_init) == SignalRole::child);
+    for (const bool no_token : {false, true}) {
+        CHECK(role_of(SIGTERM, no_token) == SignalRole::stop);
+        CHECK(role_of(SIGINT, no_token) == SignalRole::stop);
+        CHECK(role_of(SIGCHLD, no_token) == SignalRole::reap);
     }
 }
 

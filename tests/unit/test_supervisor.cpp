@@ -1,7 +1,7 @@
 #include "supervisor.hpp"
 
 #include "simulated/captured_log.hpp"
-#include "simulated/processes.hpp"
+#include "simulated/process_calls.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -68,7 +68,7 @@ public:
     boost::asio::io_context loop{};
     Moment now{1'795'000'000'000ms, 4'711'000ms};
     CapturedLog log{};
-    simulated::Processes processes{};
+    simulated::ProcessCalls processes{};
     std::string token = "ya29.one";
     bool metadata_answers = true;
     bool ready = true;

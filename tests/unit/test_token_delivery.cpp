@@ -48,10 +48,10 @@ TEST_CASE("In a restart the next child gets the newest token in its URL") {
           "postgresql+asyncpg://sa%40project.iam:ya29.one@10.0.0.5:5432/prefect");
     CHECK(test.delivery.rotations() == 0);
     test.delivery.set_newest(two, start + 2h);
-    CHECK(test.delivery.in_use()->hash == one.tag());
+    CHECK(test.delivery.in_use()->hash == one.short_hash());
     CHECK(test.delivery.environment_for_child()->at("PREFECT_API_DATABASE_CONNECTION_URL").find("ya29.two") !=
           std::string::npos);
-    CHECK(test.delivery.in_use()->hash == two.tag());
+    CHECK(test.delivery.in_use()->hash == two.short_hash());
     CHECK(test.delivery.in_use()->expiry == start + 2h);
     CHECK(test.delivery.rotations() == 1);
 }
@@ -86,7 +86,7 @@ TEST_CASE("In place a fresh token replaces the line in the same file") {
     CHECK(test.delivery.hand_over_in_place(start) == TokenDelivery::Outcome::delivered);
     CHECK(content(password_file_of(child)) == "*:*:*:*:ya29.two\n");
     CHECK(test.delivery.rotations() == 1);
-    CHECK(test.log.lines() == Lines{"INFO rotation: fresh token handed over in place hash=" + two.tag()});
+    CHECK(test.log.lines() == Lines{"INFO rotation: fresh token handed over in place hash=" + two.short_hash()});
     CHECK_FALSE(test.delivery.sleep(start).has_value());
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("A hand-over that fails is tried again after growing pauses, and its e
     test.delivery.set_newest(two, start + 2h);
     CHECK(test.delivery.hand_over_in_place(start) == TokenDelivery::Outcome::retrying);
     CHECK(test.delivery.last_error().starts_with("can't create the password file " + obstacle));
-    CHECK(test.delivery.in_use()->hash == one.tag());
+    CHECK(test.delivery.in_use()->hash == one.short_hash());
     CHECK(test.log.lines().front().starts_with("ERROR rotation: the child keeps the old token: can't create"));
 
     auto now = start;

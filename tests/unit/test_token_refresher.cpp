@@ -72,7 +72,7 @@ TEST_CASE("The first tick asks for a token, and the answer is reported as fresh"
     CHECK(test.refresher.token()->reveal() == "ya29.one");
     CHECK(test.refresher.expiry() == test.now + 3600s);
     CHECK(test.log.lines() ==
-          Lines{"INFO token: fresh one in hand hash=" + Secret{"ya29.one"}.tag() + " expires_in=3600"});
+          Lines{"INFO token: fresh one in hand hash=" + Secret{"ya29.one"}.short_hash() + " expires_in=3600"});
 }
 
 TEST_CASE("No line shows a token, only its hash") {
@@ -167,7 +167,7 @@ TEST_CASE("An expired token is reported once a minute until another one comes") 
     test.fail("refused");
     test.log.lines();
     const auto line = "ERROR token: expired and not replaced; open connections work on, new ones fail hash=" +
-                      Secret{"ya29.one"}.tag() + " last_error=refused";
+                      Secret{"ya29.one"}.short_hash() + " last_error=refused";
     const auto reports = [&test] {
         test.refresher.tick(test.now);
         if (test.asks()) {

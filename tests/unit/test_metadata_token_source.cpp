@@ -1,4 +1,4 @@
-#include "metadata_server.hpp"
+#include "metadata_token_source.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 

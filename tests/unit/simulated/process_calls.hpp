@@ -1,6 +1,6 @@
 #pragma once
 
-#include "processes.hpp"
+#include "process_calls.hpp"
 
 #include <cerrno>
 #include <csignal>
@@ -16,9 +16,9 @@ using supervisor::Environment;
 using supervisor::LaunchFault;
 using supervisor::ProcessGroup;
 
-/// Processes without a kernel. Each obeys TERM and INT, unless it is told to be deaf, and KILL, unless it hangs. One that
+/// ProcessCalls without a kernel. Each obeys TERM and INT, unless it is told to be deaf, and KILL, unless it hangs. One that
 /// has ended is a zombie until it is reaped, if it is ours.
-class Processes final : public supervisor::Processes {
+class ProcessCalls final : public supervisor::ProcessCalls {
 public:
     struct Process {
         pid_t group = 0;

@@ -1,4 +1,4 @@
-#include "rotation.hpp"
+#include "child_lifecycle.hpp"
 
 #include <algorithm>
 #include <csignal>
@@ -27,17 +27,17 @@ std::string_view to_string(Phase phase) {
         case Phase::waiting: return "waiting for the first token";
         case Phase::running: return "running";
         case Phase::draining: return "draining";
-        case Phase::clearing: return "replacing";
+        case Phase::replacing: return "replacing";
         case Phase::stopping: return "stopping";
-        case Phase::leaving: return "leaving";
+        case Phase::cleaning_up: return "leaving";
         case Phase::stopped: return "stopped";
     }
     return "unknown";
 }
 
-Actions Rotation::start() { return {act(Kind::launch)}; }
+Actions ChildLifecycle::start() { return {act(Kind::launch)}; }
 
-Actions Rotation::child_started(int pid, Moment now) {
+Actions ChildLifecycle::child_started(int pid, Moment now) {
     if (ever_started_) {
         ++restarts_;
     }
@@ -49,8 +49,8 @@ Actions Rotation::child_started(int pid, Moment now) {
     return {log(Level::info, "child: started", {{"pid", pid}, {"restarts", std::int64_t{restarts_}}})};
 }
 
-Actions Rotation::launch_failed(int code, const std::string& why, bool may_pass, Moment now) {
-    if (phase_ == Phase::clearing && may_pass) {
+Actions ChildLifecycle::launch_failed(int code, const std::string& why, bool may_pass, Moment now) {
+    if (phase_ == Phase::replacing && may_pass) {
         if (!relaunch_deadline_) {
             relaunch_deadline_ = now + relaunch_limit;
             relaunch_pause_ = first_relaunch_pause;
@@ -67,7 +67,7 @@ Actions Rotation::launch_failed(int code, const std::string& why, bool may_pass,
     return {log(Level::error, "child: " + why), act(Kind::disarm), {.kind = Kind::exit, .code = code}};
 }
 
-Actions Rotation::rotate(std::string why, Moment now) {
+Actions ChildLifecycle::rotate(std::string why, Moment now) {
     if (phase_ != Phase::running) {
         // A drain under way ends with the newest token anyway, and a stop has no use for one.
         return {};
@@ -83,7 +83,7 @@ Actions Rotation::rotate(std::string why, Moment now) {
             arm(floor - since_start)};
 }
 
-Actions Rotation::drain(Moment now) {
+Actions ChildLifecycle::drain(Moment now) {
     phase_ = Phase::draining;
     rotation_due_ = false;
     drain_started_at_ = now;
@@ -92,26 +92,26 @@ Actions Rotation::drain(Moment now) {
             send(Kind::signal_child, SIGCONT), arm(settings_.drain_timeout)};
 }
 
-Actions Rotation::child_exited(int code, Moment now) {
+Actions ChildLifecycle::child_exited(int code, Moment now) {
     if (phase_ == Phase::stopped) {
         return {};
     }
     if (phase_ == Phase::draining) {
-        phase_ = Phase::clearing;
+        phase_ = Phase::replacing;
         exit_code_ = code;
         Actions actions{log(Level::info, "rotation: child drained",
                             {{"took_ms", since(drain_started_at_, now)},
                              {"how", killed_ ? "killed after the drain timeout" : "ended by itself"},
                              {"code", code}}),
-                        act(Kind::kill_group), arm(clearing_timeout), act(Kind::look_for_leftovers)};
+                        act(Kind::kill_group), arm(replacing_timeout), act(Kind::look_for_remaining)};
         return actions;
     }
     return leave(code, now);
 }
 
-Actions Rotation::leave(int code, Moment now) {
+Actions ChildLifecycle::leave(int code, Moment now) {
     const bool stop_asked = stop_deadline_.has_value();
-    phase_ = Phase::leaving;
+    phase_ = Phase::cleaning_up;
     exit_code_ = code;
     killed_ = false;
     if (!stop_asked) {
@@ -123,30 +123,30 @@ Actions Rotation::leave(int code, Moment now) {
     }
     Actions actions{log(stop_asked || code == 0 ? Level::info : Level::error,
                         stop_asked ? "child: stopped" : "child: ended by itself", std::move(fields))};
-    if (waits_for_leftovers()) {
-        append(actions, {send(Kind::signal_leftovers, SIGTERM), send(Kind::signal_leftovers, SIGCONT),
-                         arm(left_to_stop(now)), act(Kind::look_for_leftovers)});
+    if (waits_for_remaining()) {
+        append(actions, {send(Kind::signal_remaining, SIGTERM), send(Kind::signal_remaining, SIGCONT),
+                         arm(left_to_stop(now)), act(Kind::look_for_remaining)});
     } else {
         append(actions, exit());
     }
     return actions;
 }
 
-Actions Rotation::leftovers(bool any) {
-    if (phase_ == Phase::clearing && !any && !relaunch_deadline_) {
+Actions ChildLifecycle::remaining_processes(bool any) {
+    if (phase_ == Phase::replacing && !any && !relaunch_deadline_) {
         return {act(Kind::disarm), act(Kind::launch)};
     }
-    if (phase_ == Phase::leaving) {
+    if (phase_ == Phase::cleaning_up) {
         if (!any) {
             return exit();
         }
         // What a process that has ended leaves behind is orphaned to us only now.
-        return {killed_ ? send(Kind::signal_leftovers, SIGKILL) : send(Kind::signal_new_orphans, SIGTERM)};
+        return {killed_ ? send(Kind::signal_remaining, SIGKILL) : send(Kind::signal_new_orphans, SIGTERM)};
     }
     return {};
 }
 
-Actions Rotation::stop(int signal, Moment now) {
+Actions ChildLifecycle::stop(int signal, Moment now) {
     switch (phase_) {
         case Phase::waiting: exit_code_ = 128 + signal; return exit();
         case Phase::running:
@@ -157,18 +157,18 @@ Actions Rotation::stop(int signal, Moment now) {
             stop_deadline_ = now + settings_.stop_timeout;
             return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
                     send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT),
-                    waits_for_leftovers() ? arm(left_to_stop(now)) : act(Kind::disarm)};
-        case Phase::clearing: stop_deadline_ = now + settings_.stop_timeout; return leave(exit_code_, now);
+                    waits_for_remaining() ? arm(left_to_stop(now)) : act(Kind::disarm)};
+        case Phase::replacing: stop_deadline_ = now + settings_.stop_timeout; return leave(exit_code_, now);
         case Phase::stopping:
             return {log(Level::info, "stop: asked again, forwarding", {{"signal", signal}}),
                     send(Kind::signal_child, signal)};
-        case Phase::leaving: return {send(Kind::signal_leftovers, signal)};
+        case Phase::cleaning_up: return {send(Kind::signal_remaining, signal)};
         case Phase::stopped: break;
     }
     return {};
 }
 
-Actions Rotation::timer_fired(Moment now) {
+Actions ChildLifecycle::timer_fired(Moment now) {
     switch (phase_) {
         case Phase::running: return rotation_due_ ? drain(now) : Actions{};
         case Phase::draining:
@@ -179,7 +179,7 @@ Actions Rotation::timer_fired(Moment now) {
             return {log(Level::warning, "rotation: the child did not end within the drain timeout, killing it",
                         {{"drain_timeout_ms", settings_.drain_timeout.count()}}),
                     act(Kind::kill_group), arm(drain_kill_grace)};
-        case Phase::clearing:
+        case Phase::replacing:
             if (relaunch_deadline_) {
                 return {act(Kind::launch)};
             }
@@ -193,13 +193,13 @@ Actions Rotation::timer_fired(Moment now) {
             return {log(Level::warning, "stop: the child did not end within the stop timeout, killing it",
                         {{"stop_timeout_ms", settings_.stop_timeout.count()}}),
                     act(Kind::kill_group), arm(final_grace)};
-        case Phase::leaving:
+        case Phase::cleaning_up:
             if (killed_) {
                 return exit();
             }
             killed_ = true;
             return {log(Level::warning, "stop: processes of the child are left, killing them"),
-                    send(Kind::signal_leftovers, SIGKILL), arm(final_grace), act(Kind::look_for_leftovers)};
+                    send(Kind::signal_remaining, SIGKILL), arm(final_grace), act(Kind::look_for_remaining)};
         case Phase::waiting:
         case Phase::stopped: break;
     }
@@ -208,19 +208,19 @@ Actions Rotation::timer_fired(Moment now) {
 
 /// Only a process that hangs in the kernel outlives SIGKILL. A second child beside it is out of the question, so the
 /// platform is left to replace the container.
-Actions Rotation::give_up_killed_child(std::string message) {
+Actions ChildLifecycle::give_up_killed_child(std::string message) {
     exit_code_ = 128 + SIGKILL;
     Actions actions{log(Level::error, std::move(message))};
     append(actions, exit());
     return actions;
 }
 
-Actions Rotation::exit() {
+Actions ChildLifecycle::exit() {
     phase_ = Phase::stopped;
     return {act(Kind::disarm), {.kind = Kind::exit, .code = exit_code_}};
 }
 
-milliseconds Rotation::left_to_stop(Moment now) const {
+milliseconds ChildLifecycle::left_to_stop(Moment now) const {
     return std::max(milliseconds{0}, milliseconds{since(now, *stop_deadline_)});
 }
 
