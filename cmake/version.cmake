@@ -1,4 +1,4 @@
-# Generates the definitions of the constants that supervisor/version.hpp declares. The commit is looked up at every
+# Generates the definitions of the constants that supervisor/config/version.hpp declares. The commit is looked up at every
 # build; the file is rewritten, and compiled again, only when the commit has changed.
 if(CMAKE_SCRIPT_MODE_FILE)
   # A build without the repository, such as an image's, is told which commit it is.

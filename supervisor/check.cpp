@@ -1,6 +1,6 @@
 #include "check.hpp"
 
-#include "child_environment.hpp"
+#include "delivery/child_environment.hpp"
 
 #include <string>
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "log.hpp"
-#include "secret.hpp"
-#include "settings.hpp"
+#include "base/log.hpp"
+#include "base/secret.hpp"
+#include "config/settings.hpp"
 
 #include <optional>
 

@@ -1,10 +1,10 @@
 #include "supervisor.hpp"
 
 #include "check.hpp"
-#include "exit_code_mapping.hpp"
-#include "processes.hpp"
-#include "signal_table.hpp"
-#include "version.hpp"
+#include "child/exit_code_mapping.hpp"
+#include "child/processes.hpp"
+#include "child/signal_table.hpp"
+#include "config/version.hpp"
 
 #include <unistd.h>
 

@@ -1,18 +1,18 @@
 #pragma once
 
-#include "child.hpp"
-#include "clock.hpp"
-#include "freeze_detector.hpp"
-#include "health_report.hpp"
-#include "http_client.hpp"
-#include "http_server.hpp"
-#include "log.hpp"
-#include "metadata_token_source.hpp"
-#include "readiness_checker.hpp"
-#include "settings.hpp"
-#include "signal_receiver.hpp"
-#include "token_delivery.hpp"
-#include "token_refresher.hpp"
+#include "base/clock.hpp"
+#include "base/freeze_detector.hpp"
+#include "base/log.hpp"
+#include "child/child.hpp"
+#include "child/signal_receiver.hpp"
+#include "config/settings.hpp"
+#include "delivery/token_delivery.hpp"
+#include "health/health_report.hpp"
+#include "health/readiness_checker.hpp"
+#include "http/http_client.hpp"
+#include "http/http_server.hpp"
+#include "token/metadata_token_source.hpp"
+#include "token/token_refresher.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>

@@ -77,7 +77,7 @@ def arguments(text: str, start: int) -> list[str]:
 
 
 def texts_by_place(kind: Kind) -> Iterator[tuple[str, list[str]]]:
-    for path in sorted(SUPERVISOR.glob("*.cpp")):
+    for path in sorted(SUPERVISOR.rglob("*.cpp")):
         for match in re.finditer(kind.pattern, source(path)):
             found = arguments(source(path), match.end())
             of_interest = found if kind.argument is None else found[kind.argument : kind.argument + 1]
@@ -119,12 +119,12 @@ def test_nearly_everything_that_was_found_has_a_text() -> None:
 @pytest.mark.parametrize(
     ("file", "start", "end", "fewest"),
     [
-        pytest.param("health_report.cpp", "why_not_alive(", "\n}", 1, id="livez"),
-        pytest.param("health_report.cpp", "why_not_ready(", "\n}", 3, id="readyz"),
-        pytest.param("health_report.cpp", 'path == "/startupz"', "}", 2, id="startupz"),
-        pytest.param("health_report.cpp", "{.status = 404", "}", 1, id="other-paths"),
-        pytest.param("http_server.cpp", "void on_header(", "void refuse(", 6, id="bad-requests"),
-        pytest.param("rotation.cpp", "to_string(Phase", "\n}", 8, id="states"),
+        pytest.param("health/health_report.cpp", "why_not_alive(", "\n}", 1, id="livez"),
+        pytest.param("health/health_report.cpp", "why_not_ready(", "\n}", 3, id="readyz"),
+        pytest.param("health/health_report.cpp", 'path == "/startupz"', "}", 2, id="startupz"),
+        pytest.param("health/health_report.cpp", "{.status = 404", "}", 1, id="other-paths"),
+        pytest.param("http/http_server.cpp", "void on_header(", "void refuse(", 6, id="bad-requests"),
+        pytest.param("base/child_phase.cpp", "to_string(Phase", "\n}", 8, id="states"),
     ],
 )
 def test_every_answer_of_a_probe_is_in_the_document(file: str, start: str, end: str, fewest: int) -> None:

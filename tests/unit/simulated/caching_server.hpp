@@ -1,7 +1,7 @@
 #pragma once
 
 #include "simulated/world_time.hpp"
-#include "token.hpp"
+#include "token/token.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "log.hpp"
+#include "base/log.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "process_calls.hpp"
+#include "child/process_calls.hpp"
 
 #include <cerrno>
 #include <csignal>

@@ -1,11 +1,11 @@
 #pragma once
 
-#include "freeze_detector.hpp"
-#include "refresh_schedule.hpp"
+#include "base/freeze_detector.hpp"
 #include "simulated/caching_server.hpp"
 #include "simulated/captured_log.hpp"
 #include "simulated/world_time.hpp"
-#include "token_refresher.hpp"
+#include "token/refresh_schedule.hpp"
+#include "token/token_refresher.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "clock.hpp"
+#include "base/clock.hpp"
 
 #include <cstdint>
 #include <random>

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "base/fault.hpp"
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace supervisor {
+
+/// Makes orphaned descendants our children, as they are PID 1's anyway (prctl(2), PR_SET_CHILD_SUBREAPER). The fault
+/// of a sandbox that does not know the call is for the log alone.
+std::optional<Fault> become_subreaper();
+
+/// Reaps every child that has ended and tells `ended` its pid and exit code, or 128 and the signal it died of.
+/// The one place of the program that calls waitpid(2): a second one would steal statuses. A SIGCHLD stands for any
+/// number of children, so this goes on until none is left that has ended. Returns whether any child is left at all.
+bool reap(const std::function<void(pid_t, int)>& ended);
+
+/// Whether a process of the group is left, zombies included, until their parent has reaped them.
+bool group_exists(pid_t group);
+
+/// Our direct children: the main child, and what was orphaned into our care. From /proc; empty where that is missing.
+std::vector<pid_t> children();
+
+}  // namespace supervisor

@@ -1,0 +1,85 @@
+#include "delivery/token_delivery.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace supervisor {
+namespace {
+
+constexpr milliseconds first_pause{1'000};
+constexpr milliseconds longest_pause{30'000};
+
+}  // namespace
+
+TokenDelivery::TokenDelivery(const Settings& settings, const Environment& environment,
+                             std::vector<std::string> directories, Log& log)
+    : settings_(settings), environment_(environment), directories_(std::move(directories)), log_(log) {}
+
+void TokenDelivery::set_newest(const Secret& token, Moment expiry) {
+    newest_ = token;
+    newest_expiry_ = expiry;
+}
+
+TokenDelivery::Outcome TokenDelivery::hand_over_in_place(Moment now) {
+    if (const auto fault = password_file_->replace(*newest_)) {
+        const auto pause = failed_ ? std::min(failed_->pause * 2, longest_pause) : first_pause;
+        failed_ = FailedHandOver{now + pause, pause};
+        last_error_ = fault->why;
+        log_.error("rotation: the child keeps the old token: " + fault->why, {{"next_try_ms", pause.count()}});
+        return Outcome::retrying;
+    }
+    failed_.reset();
+    last_error_.clear();
+    count_as_delivered();
+    log_.info("rotation: fresh token handed over in place", {{"hash", in_use_->hash}});
+    return Outcome::delivered;
+}
+
+Result<Environment> TokenDelivery::environment_for_child() {
+    const auto credentials = this->credentials();
+    if (!credentials) {
+        return credentials.error();
+    }
+    auto child = child_environment(settings_, environment_, *credentials);
+    if (!std::exchange(warned_, true)) {
+        for (const auto& warning : child.warnings) {
+            log_.warning("child: " + warning);
+        }
+    }
+    return std::move(child.variables);
+}
+
+Result<Credentials> TokenDelivery::credentials() {
+    if (!settings_.use_token) {
+        return Credentials{};
+    }
+    if (settings_.rotation == RotationMode::restart) {
+        count_as_delivered();
+        return Credentials{&*newest_, {}};
+    }
+    auto file = PasswordFile::create(directories_, *newest_);
+    if (!file) {
+        return file.error();
+    }
+    password_file_.emplace(std::move(*file));
+    count_as_delivered();
+    return Credentials{nullptr, password_file_->path()};
+}
+
+void TokenDelivery::count_as_delivered() {
+    const auto hash = newest_->short_hash();
+    rotations_ += in_use_ && in_use_->hash != hash ? 1U : 0U;
+    in_use_ = InUse{hash, newest_expiry_};
+}
+
+void TokenDelivery::tick(Moment now) {
+    if (failed_ && reached(failed_->next_try, now)) {
+        hand_over_in_place(now);
+    }
+}
+
+std::optional<milliseconds> TokenDelivery::sleep(Moment now) const {
+    return failed_ ? std::optional{std::max(milliseconds{0}, remaining(failed_->next_try, now))} : std::nullopt;
+}
+
+}  // namespace supervisor

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "base/address.hpp"
+#include "http/http_response.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/system/error_code.hpp>
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+namespace supervisor {
+
+/// Answers GET and HEAD over HTTP/1.1 (RFC 9112). No client can hold it up: a request has 5 s from its first byte to the
+/// last byte of the answer, at most 32 connections are open, and the 33rd takes the place of the oldest, so that a crowd
+/// of silent clients never keeps a new one out. What goes wrong with a connection ends that connection and nothing else;
+/// an accept that fails, for want of descriptors for example, is tried again after 100 ms.
+class HttpServer {
+public:
+    /// Gives the answer for a path, at once. The path has no query and begins with a slash.
+    using Handler = std::function<HttpResponse(std::string_view path)>;
+
+    HttpServer(boost::asio::io_context& loop, Handler handler);
+    ~HttpServer();
+    HttpServer(const HttpServer&) = delete;
+    HttpServer& operator=(const HttpServer&) = delete;
+
+    /// Starts listening; the error says why the address can't be used. Port 0 leaves the choice to the kernel.
+    boost::system::error_code listen(const Address& address);
+    /// The port in use; 0 before listen().
+    [[nodiscard]] std::uint16_t port() const;
+
+private:
+    class Listener;
+    std::shared_ptr<Listener> listener_;
+};
+
+}  // namespace supervisor

@@ -1,0 +1,313 @@
+#include "child/child_lifecycle.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+using namespace supervisor;
+using namespace std::chrono_literals;
+using Kind = Action::Kind;
+
+namespace {
+
+constexpr Moment start{1'795'000'000'000ms, 4'711'000ms};
+constexpr ChildTimeouts settings{.drain_timeout = 30s, .stop_timeout = 8s};
+
+/// What is to be done, in order, without the log lines: `TERM>child`, `arm 30s`, `exit 143`.
+std::string steps(const Actions& actions) {
+    std::string text;
+    const auto add = [&text](const std::string& step) { text += (text.empty() ? "" : ", ") + step; };
+    for (const auto& action : actions) {
+        const auto signal = action.signal == SIGTERM   ? std::string{"TERM"}
+                            : action.signal == SIGCONT ? "CONT"
+                            : action.signal == SIGINT  ? "INT"
+                            : action.signal == SIGKILL ? "KILL"
+                                                       : std::to_string(action.signal);
+        switch (action.kind) {
+            case Kind::launch: add("launch"); break;
+            case Kind::signal_child: add(signal + ">child"); break;
+            case Kind::kill_group: add("KILL>group"); break;
+            case Kind::signal_remaining: add(signal + ">remaining"); break;
+            case Kind::signal_new_orphans: add(signal + ">new orphans"); break;
+            case Kind::look_for_remaining: add("look"); break;
+            case Kind::arm: add("arm " + std::to_string(action.delay.count())); break;
+            case Kind::disarm: add("disarm"); break;
+            case Kind::exit: add("exit " + std::to_string(action.code)); break;
+            case Kind::log: break;
+        }
+    }
+    return text;
+}
+
+std::vector<LogLine> lines(const Actions& actions) {
+    std::vector<LogLine> found;
+    for (const auto& action : actions) {
+        if (action.kind == Kind::log) {
+            found.push_back(action.line);
+        }
+    }
+    return found;
+}
+
+/// A child that has run for a minute, so that the floor between restarts is no matter.
+ChildLifecycle running() {
+    ChildLifecycle lifecycle{settings};
+    lifecycle.start();
+    lifecycle.child_started(100, start - 60s);
+    return lifecycle;
+}
+
+ChildLifecycle draining() {
+    auto lifecycle = running();
+    lifecycle.rotate("fresh token", start);
+    return lifecycle;
+}
+
+ChildLifecycle replacing() {
+    auto lifecycle = draining();
+    lifecycle.child_exited(143, start + 200ms);
+    return lifecycle;
+}
+
+ChildLifecycle stopping() {
+    auto lifecycle = running();
+    lifecycle.stop(SIGTERM, start);
+    return lifecycle;
+}
+
+}  // namespace
+
+TEST_CASE("The first child is started once everything that it needs is in hand") {
+    ChildLifecycle lifecycle{settings};
+    CHECK(lifecycle.phase() == Phase::waiting);
+    CHECK(steps(lifecycle.start()) == "launch");
+    const auto actions = lifecycle.child_started(100, start);
+    CHECK(lines(actions) == std::vector<LogLine>{{Level::info, "child: started", {{"pid", 100}, {"restarts", 0}}}});
+    CHECK(lifecycle.phase() == Phase::running);
+    CHECK(lifecycle.restarts() == 0);
+}
+
+TEST_CASE("A rotation drains the child and starts the next one") {
+    auto lifecycle = running();
+    auto actions = lifecycle.rotate("fresh token 1a2b3c4d", start);
+    CHECK(lifecycle.phase() == Phase::draining);
+    CHECK(steps(actions) == "TERM>child, CONT>child, arm 30000");
+    CHECK(lines(actions) ==
+          std::vector<LogLine>{{Level::info, "rotation: draining the child", {{"why", "fresh token 1a2b3c4d"}}}});
+
+    actions = lifecycle.child_exited(143, start + 204ms);
+    CHECK(lifecycle.phase() == Phase::replacing);
+    CHECK(steps(actions) == "KILL>group, arm 2000, look");
+    CHECK(lines(actions) ==
+          std::vector<LogLine>{
+              {Level::info, "rotation: child drained", {{"took_ms", 204}, {"how", "ended by itself"}, {"code", 143}}}});
+
+    CHECK(steps(lifecycle.remaining_processes(true)).empty());
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, launch");
+    lifecycle.child_started(101, start + 210ms);
+    CHECK(lifecycle.phase() == Phase::running);
+    CHECK(lifecycle.restarts() == 1);
+}
+
+TEST_CASE("A child that does not drain is killed and replaced all the same") {
+    auto lifecycle = draining();
+    const auto actions = lifecycle.timer_fired(start + 30s);
+    CHECK(lifecycle.phase() == Phase::draining);
+    CHECK(steps(actions) == "KILL>group, arm 5000");
+    CHECK(lines(actions).front().level == Level::warning);
+    const auto drained = lifecycle.child_exited(137, start + 30s + 5ms);
+    CHECK(steps(drained) == "KILL>group, arm 2000, look");
+    CHECK(lines(drained).front().fields[1] == Field{"how", "killed after the drain timeout"});
+}
+
+TEST_CASE("A drain in which even SIGKILL does not end the child is the exit") {
+    auto lifecycle = draining();
+    lifecycle.timer_fired(start + 30s);
+    const auto actions = lifecycle.timer_fired(start + 35s);
+    CHECK(steps(actions) == "disarm, exit 137");
+    CHECK(lines(actions) ==
+          std::vector<LogLine>{{Level::error, "rotation: the child did not die of SIGKILL, leaving it", {}}});
+}
+
+TEST_CASE("A launch between two children that may work later is tried again with growing pauses, within a limit") {
+    auto lifecycle = replacing();
+    lifecycle.remaining_processes(false);
+    auto now = start + 300ms;
+    std::string pauses;
+    for (;;) {
+        const auto actions = lifecycle.launch_failed(1, "can't start prefect: fork", /*may_pass=*/true, now);
+        if (lifecycle.phase() == Phase::stopped) {
+            CHECK(steps(actions) == "disarm, exit 1");
+            break;
+        }
+        CHECK(lifecycle.phase() == Phase::replacing);
+        CHECK(lifecycle.remaining_processes(false).empty());
+        REQUIRE(actions.size() == 2);
+        const auto pause = actions.back().delay;
+        pauses += std::to_string(pause.count()) + ' ';
+        now = now + pause;
+        CHECK(steps(lifecycle.timer_fired(now)) == "launch");
+    }
+    CHECK(pauses == "100 200 400 800 1600 2000 2000 2000 2000 2000 2000 ");
+}
+
+TEST_CASE("A launch that can't work later is not tried again") {
+    auto lifecycle = replacing();
+    lifecycle.remaining_processes(false);
+    CHECK(steps(lifecycle.launch_failed(127, "not found", /*may_pass=*/false, start)) == "disarm, exit 127");
+}
+
+TEST_CASE("A stop timeout of zero forwards the stop and waits for the child alone") {
+    ChildLifecycle lifecycle{{.drain_timeout = 30s, .stop_timeout = 0s}};
+    lifecycle.start();
+    lifecycle.child_started(100, start);
+    CHECK(steps(lifecycle.stop(SIGTERM, start)) == "TERM>child, CONT>child, disarm");
+    CHECK(steps(lifecycle.child_exited(0, start + 1h)) == "disarm, exit 0");
+}
+
+TEST_CASE("A group that can't be cleared does not keep the next child from starting") {
+    auto lifecycle = replacing();
+    CHECK(steps(lifecycle.timer_fired(start + 3s)) == "launch");
+}
+
+TEST_CASE("Restarts are at least 30 s apart") {
+    ChildLifecycle lifecycle{settings};
+    lifecycle.start();
+    lifecycle.child_started(100, start);
+    CHECK(steps(lifecycle.rotate("early", start + 10s)) == "arm 20000");
+    CHECK(lifecycle.phase() == Phase::running);
+    CHECK(steps(lifecycle.rotate("again", start + 29s)) == "arm 1000");
+    CHECK(steps(lifecycle.timer_fired(start + 30s)) == "TERM>child, CONT>child, arm 30000");
+    CHECK(lifecycle.phase() == Phase::draining);
+}
+
+TEST_CASE("The timer of a running child without a rotation does nothing") {
+    auto lifecycle = running();
+    CHECK(lifecycle.timer_fired(start).empty());
+    CHECK(lifecycle.phase() == Phase::running);
+}
+
+TEST_CASE("A rotation that is asked for while another is under way is part of it") {
+    for (auto lifecycle : {draining(), replacing(), stopping()}) {
+        const auto phase = lifecycle.phase();
+        CHECK(lifecycle.rotate("newer", start + 1s).empty());
+        CHECK(lifecycle.phase() == phase);
+    }
+}
+
+TEST_CASE("A child that ends by itself ends us with its code at once") {
+    for (const int code : {0, 1, 3, 137, 255}) {
+        CAPTURE(code);
+        auto lifecycle = running();
+        const auto actions = lifecycle.child_exited(code, start);
+        CHECK(steps(actions) == "TERM>remaining, CONT>remaining, arm 8000, look");
+        std::vector<Field> fields{{"code", code}};
+        if (code == 137) {
+            fields.push_back({"why", "SIGKILL, and not by us: mostly the kernel's, for want of memory"});
+        }
+        CHECK(lines(actions) ==
+              std::vector<LogLine>{{code == 0 ? Level::info : Level::error, "child: ended by itself", fields}});
+        CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit " + std::to_string(code));
+        CHECK(lifecycle.phase() == Phase::stopped);
+    }
+}
+
+TEST_CASE("What a child leaves behind gets TERM and later KILL") {
+    auto lifecycle = running();
+    lifecycle.child_exited(7, start);
+    CHECK(steps(lifecycle.remaining_processes(true)) == "TERM>new orphans");
+    CHECK(steps(lifecycle.timer_fired(start + 8s)) == "KILL>remaining, arm 400, look");
+    CHECK(steps(lifecycle.remaining_processes(true)) == "KILL>remaining");
+    CHECK(steps(lifecycle.timer_fired(start + 8400ms)) == "disarm, exit 7");
+}
+
+TEST_CASE("A stop before the first child is the exit with the signal's code") {
+    for (const int signal : {SIGTERM, SIGINT}) {
+        ChildLifecycle lifecycle{settings};
+        CHECK(steps(lifecycle.stop(signal, start)) == "disarm, exit " + std::to_string(128 + signal));
+    }
+}
+
+TEST_CASE("A stop is forwarded and waits for the child") {
+    auto lifecycle = running();
+    const auto actions = lifecycle.stop(SIGINT, start);
+    CHECK(steps(actions) == "INT>child, CONT>child, arm 8000");
+    CHECK(lines(actions) == std::vector<LogLine>{{Level::info, "stop: asked to end, forwarding", {{"signal", 2}}}});
+    CHECK(lifecycle.phase() == Phase::stopping);
+    const auto ended = lifecycle.child_exited(0, start + 1s);
+    CHECK(steps(ended) == "TERM>remaining, CONT>remaining, arm 7000, look");
+    CHECK(lines(ended) == std::vector<LogLine>{{Level::info, "child: stopped", {{"code", 0}}}});
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 0");
+}
+
+TEST_CASE("A second stop is forwarded too") {
+    auto lifecycle = stopping();
+    CHECK(steps(lifecycle.stop(SIGINT, start + 1s)) == "INT>child");
+    lifecycle.child_exited(143, start + 2s);
+    CHECK(steps(lifecycle.stop(SIGTERM, start + 3s)) == "TERM>remaining");
+}
+
+TEST_CASE("A child that ignores the stop is killed after the stop timeout") {
+    auto lifecycle = stopping();
+    CHECK(steps(lifecycle.timer_fired(start + 8s)) == "KILL>group, arm 400");
+    CHECK(steps(lifecycle.child_exited(137, start + 8s)) == "TERM>remaining, CONT>remaining, arm 0, look");
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 137");
+}
+
+TEST_CASE("A child that even SIGKILL does not end is left behind") {
+    auto lifecycle = stopping();
+    lifecycle.timer_fired(start + 8s);
+    CHECK(steps(lifecycle.timer_fired(start + 8400ms)) == "disarm, exit 137");
+}
+
+TEST_CASE("A stop during a drain turns it into the exit") {
+    auto lifecycle = draining();
+    CHECK(steps(lifecycle.stop(SIGTERM, start + 1s)) == "TERM>child, CONT>child, arm 8000");
+    lifecycle.child_exited(143, start + 2s);
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 143");
+}
+
+TEST_CASE("A stop during a drain that has come to KILL still has its own timeout") {
+    auto lifecycle = draining();
+    lifecycle.timer_fired(start + 30s);
+    lifecycle.stop(SIGTERM, start + 30s);
+    CHECK(steps(lifecycle.timer_fired(start + 38s)) == "KILL>group, arm 400");
+}
+
+TEST_CASE("A stop between two children is the exit with the old one's code") {
+    auto lifecycle = replacing();
+    CHECK(steps(lifecycle.stop(SIGTERM, start + 300ms)) == "TERM>remaining, CONT>remaining, arm 8000, look");
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 143");
+}
+
+TEST_CASE("A stop while a rotation is held back is a stop") {
+    ChildLifecycle lifecycle{settings};
+    lifecycle.start();
+    lifecycle.child_started(100, start);
+    lifecycle.rotate("early", start + 1s);
+    lifecycle.stop(SIGTERM, start + 2s);
+    CHECK(steps(lifecycle.timer_fired(start + 10s)) == "KILL>group, arm 400");
+}
+
+TEST_CASE("A child that can't be started ends us with the reason's code") {
+    ChildLifecycle lifecycle{settings};
+    lifecycle.start();
+    const auto actions =
+        lifecycle.launch_failed(127, "can't execute prefect: not found in PATH", /*may_pass=*/true, start);
+    CHECK(steps(actions) == "disarm, exit 127");
+    CHECK(lines(actions) ==
+          std::vector<LogLine>{{Level::error, "child: can't execute prefect: not found in PATH", {}}});
+}
+
+TEST_CASE("Nothing happens once the exit code is known") {
+    auto lifecycle = running();
+    lifecycle.child_exited(0, start);
+    lifecycle.remaining_processes(false);
+    CHECK(lifecycle.stop(SIGTERM, start).empty());
+    CHECK(lifecycle.rotate("late", start).empty());
+    CHECK(lifecycle.timer_fired(start).empty());
+    CHECK(lifecycle.remaining_processes(false).empty());
+    CHECK(lifecycle.child_exited(1, start).empty());
+}
