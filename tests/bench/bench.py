@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-_TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_TESTS))
+_REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_REPOSITORY))
 
-from world.client import World, WorldError  # noqa: E402
+from google_emulator.client import World, WorldError  # noqa: E402
 
 import measurements  # noqa: E402
 from candidates import Bench  # noqa: E402
@@ -141,7 +141,7 @@ def _report_starts(report: Report, bench: Bench, plan: Plan, world: World) -> No
     report.note(
         f"Start: {plan.starts} runs of each in turn, medians; up to the child's first instruction. Child "
         "alone is its own exec. The fetch alone is a bare socket client's: connect, ask, read the answer. "
-        "The metadata server is the world's, on loopback, with a new token for every request.",
+        "The metadata server is the emulator's, on loopback, with a new token for every request.",
         f"Of the script {plan.starts_of_tutorial} runs.",
     )
 
@@ -265,7 +265,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="PYTHON",
         help="runs it; needs google-auth and requests [this one]",
     )
-    default = _TESTS.parent / "build" / "release" / "prefect-supervisor"
+    default = _REPOSITORY / "build" / "release" / "prefect-supervisor"
     parser.add_argument("--supervisor", type=Path, default=default, metavar="BINARY", help=f"[{default}]")
     options = parser.parse_args(arguments)
     # Not resolved: a venv's python is a link that must stay one.

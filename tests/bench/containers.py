@@ -23,7 +23,7 @@ from typing import Any
 import docker
 
 _TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_TESTS), str(_TESTS / "system"), str(_TESTS / "docker")]
+sys.path[:0] = [str(_TESTS.parent), str(_TESTS / "system"), str(_TESTS / "docker")]
 
 from containers import CONFINED, START_LIMIT, Google, Server  # noqa: E402
 from prefect_load import HEALTH, PrefectLoad, ask  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import GoogleCloud
-from world.client import World
+from google_emulator.client import World
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import LIMIT, PROJECT, GoogleCloud
-from world.client import World
+from google_emulator.client import World
 
 IAM_USER = f"prefect-sa@{PROJECT}.iam"
 SUPERUSER = "cloudsqladmin"

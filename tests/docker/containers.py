@@ -23,7 +23,7 @@ import httpx
 
 from log_lines import LogLine, parse_log_line
 from supervisor import ReservedPort, wait_until
-from world.client import World
+from google_emulator.client import World
 
 Found = TypeVar("Found")
 
@@ -232,7 +232,7 @@ class Google:
         self.container = self._keep(
             Container(
                 self.client,
-                "prefect-world",
+                "prefect-google-emulator",
                 command,
                 volumes=mount,
                 network=name,

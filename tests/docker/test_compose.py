@@ -23,7 +23,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from log_lines import parse_log_line
 from supervisor import ReservedPort, wait_until
-from world.client import World
+from google_emulator.client import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCREENSHOTS = REPOSITORY / "build/screenshots"
@@ -73,13 +73,13 @@ def is_ready(health: str) -> bool:
 
 @pytest.fixture(scope="module")
 def system(engine: docker.DockerClient) -> Iterator[System]:
-    ports = {name: ReservedPort() for name in ("PREFECT_PORT", "HEALTH_PORT", "WORLD_PORT")}
+    ports = {name: ReservedPort() for name in ("PREFECT_PORT", "HEALTH_PORT", "EMULATOR_PORT")}
     environment = os.environ | {name: str(port.number) for name, port in ports.items()} | {"TOKEN_LIFE": TOKEN_LIFE}
     for port in ports.values():
         port.release()
     command = [*compose_command(), "-f", str(REPOSITORY / "docker/compose.yaml"), "-p", f"test{os.getpid()}"]
     address = {name: f"http://127.0.0.1:{port.number}" for name, port in ports.items()}
-    world = World.elsewhere({"control": address["WORLD_PORT"]})
+    world = World.elsewhere({"control": address["EMULATOR_PORT"]})
     it = System(command, environment, address["PREFECT_PORT"], address["HEALTH_PORT"], world)
     try:
         it.compose("up", "--detach", "--no-build")

@@ -8,7 +8,7 @@ import pytest
 
 from processes import kill_marked
 from supervisor import RUN_MARK
-from world.client import World
+from google_emulator.client import World
 
 
 def pytest_configure(config: pytest.Config) -> None:

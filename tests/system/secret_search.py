@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from world.records import MintedToken
+from google_emulator.records import MintedToken
 
 # The start of a token is as bad as all of it, and a line may break it off.
 _TELLING = 40

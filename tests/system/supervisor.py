@@ -42,7 +42,7 @@ import pytest
 
 from log_lines import LogLine, parse_log_line
 from processes import MARK, Process, children_of, find_process, kill_marked, marked_pids, marked_processes
-from world.client import World
+from google_emulator.client import World
 
 Found = TypeVar("Found")
 

@@ -20,7 +20,7 @@ from prefect_load import HEALTH, ask
 from processes import find_process
 from secret_search import leaks_in
 from supervisor import Supervisor, run, wait_until
-from world.client import World
+from google_emulator.client import World
 
 # What a pause may be longer than stated: a busy machine wakes its processes late.
 LATE = 1.5

@@ -12,7 +12,7 @@ import pytest
 from children import child
 from processes import find_process
 from supervisor import Supervisor, wait_until
-from world.client import World
+from google_emulator.client import World
 
 TOKEN_LIFE = 10.0
 FROZEN = 13.0

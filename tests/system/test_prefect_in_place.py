@@ -15,7 +15,7 @@ from prefect_server import START_LIMIT, prefect_environment
 from processes import find_process
 from secret_search import leaks_in_processes
 from supervisor import Supervisor, wait_until
-from world.client import World
+from google_emulator.client import World
 
 TOKEN_LIVES = 10
 TOKEN_LIFE = "12s"

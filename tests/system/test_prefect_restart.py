@@ -17,8 +17,8 @@ from log_lines import LogLine
 from prefect_load import PrefectLoad, Request
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, wait_until
-from world.client import World
-from world.records import Login, MetadataRequest
+from google_emulator.client import World
+from google_emulator.records import Login, MetadataRequest
 
 ROTATIONS = 5
 # Two starts of the server are never closer than 30 s, so tokens live hardly longer than that.

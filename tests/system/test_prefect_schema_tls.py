@@ -11,7 +11,7 @@ import pytest
 from prefect_load import CREATE_FLOW, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor
-from world.client import World
+from google_emulator.client import World
 
 
 def tables_by_schema(world: World) -> dict[str, set[str]]:

@@ -14,7 +14,7 @@ from prefect_server import START_LIMIT, prefect_environment
 from processes import find_process
 from secret_search import leaks_in, leaks_in_processes
 from supervisor import BINARY, Supervisor, run, wait_until
-from world.client import World
+from google_emulator.client import World
 
 HEALTH_PATHS = ("/status", "/readyz", "/livez", "/startupz", "/metrics", "/")
 # Answers of which a careless log would quote the token.

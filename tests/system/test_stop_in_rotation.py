@@ -19,7 +19,7 @@ import pytest
 from children import child
 from processes import Process, find_process
 from supervisor import Supervisor, pid_namespace_command
-from world.client import World
+from google_emulator.client import World
 
 FLOOR = 30
 UNTIL_ROTATION = 90.0

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for one world: private, on a unix socket only, thrown away at the end."""
+"""A real PostgreSQL for one emulator: private, on a unix socket only, thrown away at the end."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from world import pg_wire
-from world.pg_wire import quote_identifier
+from google_emulator import pg_wire
+from google_emulator.pg_wire import quote_identifier
 
 # The roles that Cloud SQL has. Nobody but Google is a superuser; `postgres` is the owner's account.
 SUPERUSER = "cloudsqladmin"
@@ -138,7 +138,7 @@ def unprivileged_account() -> Account:
         entry = pwd.getpwnam("nobody")
     except KeyError:
         raise PostgresError(
-            "PostgreSQL does not run as root and there is no user nobody; run the world as another user"
+            "PostgreSQL does not run as root and there is no user nobody; run the emulator as another user"
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -297,7 +297,7 @@ def _make_home(state_directory: Path, account: Account) -> Path:
     """A folder for data and socket that the account reaches and whose path fits a socket's."""
     for parent in (state_directory, Path("/tmp"), Path("/var/tmp")):
         try:
-            home = Path(tempfile.mkdtemp(prefix="world-postgres-", dir=parent))
+            home = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
         except OSError:
             continue
         _give_to(home, account)

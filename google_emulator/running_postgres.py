@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from world.postgres import (
+from google_emulator.postgres import (
     CLOUD_SQL_ROLES,
     START_LIMIT,
     SUPERUSER,

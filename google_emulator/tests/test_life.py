@@ -1,4 +1,4 @@
-"""How the world starts and ends: what it says, and that it leaves nothing behind."""
+"""How the emulator starts and ends: what it says, and that it leaves nothing behind."""
 
 import json
 import os
@@ -15,19 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+from google_emulator.client import World, WorldError
+from google_emulator.options import parse_options
 
-from world.client import World, WorldError  # noqa: E402
-from world.options import parse_options  # noqa: E402
-
-PROGRAM = TESTS / "world"
+PROGRAM = Path(__file__).resolve().parents[1]
 POSTGRES = parse_options([]).postgres_dir
 
 
 class LifeTest(unittest.TestCase):
     def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="world-life-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="emulator-life-"))
         # PostgreSQL's own user passes through to the folders in it.
         self.folder.chmod(0o711)
         self.addCleanup(shutil.rmtree, self.folder)
@@ -50,7 +47,7 @@ class LifeTest(unittest.TestCase):
     def ready(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout and process.stderr
         line = process.stdout.readline()
-        self.assertTrue(line, "the world ended at its start")
+        self.assertTrue(line, "the emulator ended at its start")
         return json.loads(line)
 
     def run_to_end(self, *options: str) -> tuple[int, list[str]]:
@@ -102,7 +99,7 @@ class CleanEnd(LifeTest):
             with self.subTest(pause=pause):
                 state = self.folder / "state"
                 process = self.start(f"--state-dir={state}")
-                self.wait_until(state.exists, "the world to begin")
+                self.wait_until(state.exists, "the emulator to begin")
                 time.sleep(pause)
                 process.terminate()
                 self.assertEqual(process.wait(60), 0)
@@ -139,10 +136,10 @@ class HardEnd(LifeTest):
         self.wait_until(lambda: not any(map(alive, children)), "PostgreSQL to end")
 
     def test_a_world_does_not_outlive_a_killed_parent(self) -> None:
-        program = "from world.client import World; print(World().start().pid, flush=True); input()"
+        program = "from google_emulator.client import World; print(World().start().pid, flush=True); input()"
         parent = subprocess.Popen(
             [sys.executable, "-c", program],
-            cwd=TESTS,
+            cwd=PROGRAM.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -154,7 +151,7 @@ class HardEnd(LifeTest):
         children = descendants(world)
         self.assertGreater(len(children), 3)
         parent.kill()
-        self.wait_until(lambda: not any(map(alive, [world, *children])), "the world to end")
+        self.wait_until(lambda: not any(map(alive, [world, *children])), "the emulator to end")
         self.assertEqual([path for found in self.folder.iterdir() for path in found.iterdir()], [])
 
     def test_the_clients_stop_cleans_up_after_a_killed_world(self) -> None:
@@ -162,7 +159,7 @@ class HardEnd(LifeTest):
         state = Path(world.socket_directory).parent
         self.assertTrue(state.exists())
         os.kill(world.pid, signal.SIGKILL)
-        self.wait_until(lambda: not world.alive, "the world to be dead")
+        self.wait_until(lambda: not world.alive, "the emulator to be dead")
         world.stop()
         self.assertFalse(state.exists())
 
@@ -173,7 +170,7 @@ class HardEnd(LifeTest):
         os.kill(server, signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1)
-        self.assertRegex(errors, r"\Aworld: error: PostgreSQL ended by itself with code -9: .*\n\Z")
+        self.assertRegex(errors, r"\Agoogle_emulator: error: PostgreSQL ended by itself with code -9: .*\n\Z")
         self.assertEqual(list(self.folder.iterdir()), [])
 
 
@@ -193,7 +190,7 @@ class Refusals(LifeTest):
                     expected = (
                         f"cannot listen on 127.0.0.1 port {port} for the {what}: Address already in use"
                     )
-                    self.assertEqual((code, lines), (1, [f"world: error: {expected}"]))
+                    self.assertEqual((code, lines), (1, [f"google_emulator: error: {expected}"]))
                     self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_no_postgresql(self) -> None:
@@ -311,7 +308,3 @@ def descendants(pid: int) -> list[int]:
         level = [child for child, fields in parents.items() if fields and int(fields[1]) in level]
         found += level
     return found
-
-
-if __name__ == "__main__":
-    unittest.main()

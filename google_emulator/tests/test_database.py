@@ -1,11 +1,10 @@
-"""The world's IAM login in front of the real PostgreSQL, seen by asyncpg and on the wire."""
+"""The emulator's IAM login in front of the real PostgreSQL, seen by asyncpg and on the wire."""
 
 import asyncio
 import os
 import socket
 import ssl
 import struct
-import sys
 import time
 import unittest
 from pathlib import Path
@@ -13,9 +12,7 @@ from typing import Any
 
 import asyncpg
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from world.client import World  # noqa: E402
+from google_emulator.client import World
 
 FULL_ADDRESS = "prefect-sa@my-project.iam.gserviceaccount.com"
 IAM_REFUSAL = 'Cloud SQL IAM service account authentication failed for user "prefect-sa@my-project.iam"'
@@ -24,7 +21,7 @@ READY_FOR_QUERY = b"Z\0\0\0\5I"
 
 
 class DatabaseTest(unittest.IsolatedAsyncioTestCase):
-    """One world for a class."""
+    """One emulator for a class."""
 
     world: World
     options: dict[str, Any] = {}
@@ -36,7 +33,7 @@ class DatabaseTest(unittest.IsolatedAsyncioTestCase):
         cls.addClassCleanup(cls.world.stop)
 
     async def asyncSetUp(self) -> None:
-        # The tests ask the world's control port between two awaits; nobody waits for the loop meanwhile.
+        # The tests ask the emulator's control port between two awaits; nobody waits for the loop meanwhile.
         asyncio.get_running_loop().slow_callback_duration = 60
 
     async def connect(self, token: str | None = None, **arguments: Any) -> asyncpg.Connection:
@@ -347,7 +344,3 @@ def startup_packet(user: str, database: str) -> bytes:
 def resident_megabytes(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,20 +1,16 @@
-"""The world's metadata server over real connections: its tree, its refusals, and every scripted failure."""
+"""The emulator's metadata server over real connections: its tree, its refusals, and every scripted failure."""
 
 import http.client
 import json
 import socket
-import sys
 import threading
 import time
 import unittest
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from world.client import World, WorldError  # noqa: E402
+from google_emulator.client import World, WorldError
 
 ACCOUNT = "/computeMetadata/v1/instance/service-accounts/default/"
 TOKEN = ACCOUNT + "token"
@@ -22,7 +18,7 @@ FLAVOR = {"Metadata-Flavor": "Google"}
 
 
 class MetadataTest(unittest.TestCase):
-    """One world for a class; every test leaves it without a script."""
+    """One emulator for a class; every test leaves it without a script."""
 
     world: World
     options: dict[str, Any] = {}
@@ -228,7 +224,7 @@ class RequestLog(MetadataTest):
         for _ in range(2):
             with self.assertRaises(TimeoutError):
                 self.get(timeout=0.5)
-            self.world.wait_for(lambda: not self.unfinished(), "the world to see that the client left")
+            self.world.wait_for(lambda: not self.unfinished(), "the emulator to see that the client left")
         self.assertTrue(all(entry.client_left_early for entry in self.world.token_requests()[-2:]))
         self.get()
         self.assertEqual(self.world.token_requests()[-1].in_flight, 0)
@@ -404,7 +400,3 @@ class ScriptedFailures(MetadataTest):
         with self.assertRaisesRegex(WorldError, "answered 400.*nonsense"):
             self.world.script({"status": 500}, {"answer": "nonsense"})
         self.assertEqual(self.get()[0].status, 200)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
-from world import pg_wire
-from world.listener import Listener
-from world.records import Login
-from world.tokens import Mint, token_hash
+from google_emulator import pg_wire
+from google_emulator.listener import Listener
+from google_emulator.records import Login
+from google_emulator.tokens import Mint, token_hash
 
 _LOGGED_LOGINS = 100_000
 

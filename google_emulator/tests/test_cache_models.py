@@ -1,13 +1,9 @@
 """The metadata server's cache of tokens, on a simulated clock."""
 
-import sys
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from world.script import Script, Step  # noqa: E402
-from world.tokens import CacheModel, Mint, TokenCache  # noqa: E402
+from google_emulator.script import Script, Step
+from google_emulator.tokens import CacheModel, Mint, TokenCache
 
 START = 1_800_000_000.0
 
@@ -170,7 +166,3 @@ class Scripts(unittest.TestCase):
         ]:
             with self.subTest(value=value), self.assertRaisesRegex(ValueError, words):
                 Step.from_json(value)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from world.durations import parse_duration
-from world.http_server import HttpServer, Request, Response
-from world.iam_front import IamFront
-from world.listener import Listener
-from world.metadata import MetadataServer
-from world.postgres import Postgres
-from world.running_postgres import RunningPostgres
-from world.records import MintedToken
-from world.script import Step
-from world.tokens import CacheModel, Mint, Token, TokenCache, check_life
+from google_emulator.durations import parse_duration
+from google_emulator.http_server import HttpServer, Request, Response
+from google_emulator.iam_front import IamFront
+from google_emulator.listener import Listener
+from google_emulator.metadata import MetadataServer
+from google_emulator.postgres import Postgres
+from google_emulator.running_postgres import RunningPostgres
+from google_emulator.records import MintedToken
+from google_emulator.script import Step
+from google_emulator.tokens import CacheModel, Mint, Token, TokenCache, check_life
 
 
 class ControlServer:
@@ -159,7 +159,7 @@ class ControlServer:
 
     def _database(self) -> IamFront:
         if self._front is None:
-            raise ValueError("this world was started with --no-postgres")
+            raise ValueError("this emulator was started with --no-postgres")
         return self._front
 
     async def _database_log(self, request: Request) -> Any:

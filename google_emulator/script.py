@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, fields
 from typing import Any
 
-from world.durations import parse_duration
+from google_emulator.durations import parse_duration
 
 # The name of every scripted answer, and what the client sees.
 ANSWERS = {

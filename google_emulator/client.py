@@ -1,4 +1,4 @@
-"""Starts a world for a test or a local run, and talks to its control port.
+"""Starts an emulator for a test or a local run, and talks to its control port.
 
 with World(token_life="60s", cache_model="gke") as world:
     subprocess.run(["prefect-supervisor"], env=os.environ | world.environment())
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from world.records import Login, MetadataRequest, MintedToken
+from google_emulator.records import Login, MetadataRequest, MintedToken
 
 Found = TypeVar("Found")
 
@@ -33,11 +33,11 @@ _STOP_LIMIT = 30.0
 
 
 class WorldError(Exception):
-    """The world could not be started, or did not do what it was asked."""
+    """The emulator could not be started, or did not do what it was asked."""
 
 
 class World:
-    """A running world. Every argument has the meaning and the default of the option of its name."""
+    """A running emulator. Every argument has the meaning and the default of the option of its name."""
 
     def __init__(
         self,
@@ -101,14 +101,14 @@ class World:
         self.stop()
 
     def start(self) -> World:
-        # Ours, so that it can be removed even after a world that was killed.
-        self._state_directory = tempfile.mkdtemp(prefix="world-")
+        # Ours, so that it can be removed even after an emulator that was killed.
+        self._state_directory = tempfile.mkdtemp(prefix="emulator-")
         self._process = subprocess.Popen(
             [*self._command, "--state-dir", self._state_directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Ctrl-C is for the owner, who stops the world when everything that uses it is gone.
+            # Ctrl-C is for the owner, who stops the emulator when everything that uses it is gone.
             start_new_session=True,
         )
         try:
@@ -119,7 +119,7 @@ class World:
         return self
 
     def stop(self) -> None:
-        """Ends the world and everything it started. May be called twice."""
+        """Ends the emulator and everything it started. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -183,11 +183,11 @@ class World:
     @property
     def _database(self) -> dict[str, Any]:
         if self._ready["database"] is None:
-            raise WorldError("this world was started without a database")
+            raise WorldError("this emulator was started without a database")
         return self._ready["database"]
 
     def environment(self) -> dict[str, str]:
-        """What the supervisor, and Google's clients, need to find the world."""
+        """What the supervisor, and Google's clients, need to find the emulator."""
         values = {"GCE_METADATA_HOST": self.metadata, "GCE_METADATA_IP": self.metadata}
         if self._ready["database"] is not None:
             values |= {
@@ -293,9 +293,9 @@ class World:
         finally:
             timer.cancel()
         if too_late.is_set():
-            raise WorldError(f"the world was not ready after {self._start_timeout:g} s")
+            raise WorldError(f"the emulator was not ready after {self._start_timeout:g} s")
         if not line:
-            raise WorldError(f"the world ended at its start with code {process.wait()}; its error is above")
+            raise WorldError(f"the emulator ended at its start with code {process.wait()}; its error is above")
         return json.loads(line)
 
 

@@ -1,6 +1,6 @@
 """Runs real Prefect under prefect-supervisor on this machine, with a token that is replaced every minute: ./dev run
 
-Starts the world, the supervisor and Prefect Server, prints the address of the UI and a line for every rotation, and
+Starts the emulator, the supervisor and Prefect Server, prints the address of the UI and a line for every rotation, and
 ends everything on Ctrl-C.
 """
 
@@ -22,12 +22,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(_REPOSITORY / "tests"))
+_REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(_REPOSITORY))
 
-from world.client import World, WorldError  # noqa: E402
-from world.durations import parse_duration  # noqa: E402
-from world.tokens import check_life  # noqa: E402
+from google_emulator.client import World, WorldError  # noqa: E402
+from google_emulator.durations import parse_duration  # noqa: E402
+from google_emulator.tokens import check_life  # noqa: E402
 
 _SUPERVISOR = _REPOSITORY / "build/release/prefect-supervisor"
 _OUTPUT = _REPOSITORY / "build/local-run"

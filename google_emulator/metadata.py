@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from world.http_server import Delivery, HttpServer, Request, Response
-from world.listener import Listener
-from world.records import MetadataRequest
-from world.script import Script, Step
-from world.tokens import Token, TokenCache, token_hash
+from google_emulator.http_server import Delivery, HttpServer, Request, Response
+from google_emulator.listener import Listener
+from google_emulator.records import MetadataRequest
+from google_emulator.script import Script, Step
+from google_emulator.tokens import Token, TokenCache, token_hash
 
 _ROOT = "/computeMetadata/v1"
 _TOKEN_PATH = f"{_ROOT}/instance/service-accounts/default/token"

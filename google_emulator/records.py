@@ -1,4 +1,4 @@
-"""What the world writes down and its control port hands out, shared by the program and its client."""
+"""What the emulator writes down and its control port hands out, shared by the program and its client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MetadataRequest:
 
 @dataclass
 class MintedToken:
-    """A token that the world made. `hash` is the start of its SHA-256, in hexadecimal."""
+    """A token that the emulator made. `hash` is the start of its SHA-256, in hexadecimal."""
 
     number: int
     text: str
@@ -60,6 +60,6 @@ class Login:
     # Seconds since the token was minted, and seconds that it was still good for.
     token_age: float | None = None
     token_left: float | None = None
-    # Whether the world had minted no newer token at that moment.
+    # Whether the emulator had minted no newer token at that moment.
     newest: bool | None = None
     peer_port: int = 0

@@ -12,18 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# `python3 tests/world` puts this folder on the path; its modules are a package of the folder above.
+# `python3 google_emulator` puts this folder on the path; its modules are a package of the folder above.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from world.certificates import make_certificates  # noqa: E402
-from world.control import ControlServer  # noqa: E402
-from world.iam_front import IamFront, TlsMode  # noqa: E402
-from world.metadata import MetadataServer  # noqa: E402
-from world.options import Options, parse_options  # noqa: E402
-from world.postgres import Postgres, PostgresError  # noqa: E402
-from world.records import Login, MetadataRequest  # noqa: E402
-from world.running_postgres import RunningPostgres  # noqa: E402
-from world.tokens import Mint, TokenCache  # noqa: E402
+from google_emulator.certificates import make_certificates  # noqa: E402
+from google_emulator.control import ControlServer  # noqa: E402
+from google_emulator.iam_front import IamFront, TlsMode  # noqa: E402
+from google_emulator.metadata import MetadataServer  # noqa: E402
+from google_emulator.options import Options, parse_options  # noqa: E402
+from google_emulator.postgres import Postgres, PostgresError  # noqa: E402
+from google_emulator.records import Login, MetadataRequest  # noqa: E402
+from google_emulator.running_postgres import RunningPostgres  # noqa: E402
+from google_emulator.tokens import Mint, TokenCache  # noqa: E402
 
 
 class World:
@@ -151,7 +151,7 @@ class _StateDirectory:
     def __init__(self, path: Path | None) -> None:
         self._made = path is None or not path.exists()
         if path is None:
-            self.path = Path(tempfile.mkdtemp(prefix="world-"))
+            self.path = Path(tempfile.mkdtemp(prefix="emulator-"))
         else:
             self.path = path.absolute()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def main() -> int:
     try:
         asyncio.run(World(options).run())
     except (OSError, PostgresError) as error:
-        print(f"world: error: {error}", file=sys.stderr)
+        print(f"google_emulator: error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Google's own client libraries get a token from the world, as they would on Google Cloud."""
+"""Google's own client libraries get a token from the emulator, as they would on Google Cloud."""
 
 import json
 import os
@@ -10,13 +10,10 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+from google_emulator.client import World
 
-from world.client import World  # noqa: E402
-
-CLIENTS = TESTS / "world/clients"
-NPM = TESTS.parent / ".deps/npm"
+CLIENTS = Path(__file__).resolve().parent / "clients"
+NPM = Path(__file__).resolve().parents[2] / ".deps/npm"
 LOGIN_SCOPE = "https://www.googleapis.com/auth/sqlservice.login"
 
 
@@ -31,7 +28,7 @@ class GoogleClients(unittest.TestCase):
 
     def setUp(self) -> None:
         # No credentials of whoever runs the tests are found in an empty home.
-        self.home = tempfile.mkdtemp(prefix="world-home-")
+        self.home = tempfile.mkdtemp(prefix="emulator-home-")
         self.addCleanup(shutil.rmtree, self.home)
 
     def ask(self, *command: str | Path) -> dict[str, Any]:
@@ -57,7 +54,7 @@ class GoogleClients(unittest.TestCase):
 
     def test_go_auth_credentials(self) -> None:
         go = shutil.which("go")
-        self.assertIsNotNone(go, "no `go` on the PATH to build tests/world/clients/go")
+        self.assertIsNotNone(go, "no `go` on the PATH to build google_emulator/tests/clients/go")
         program = Path(self.home) / "clientcheck"
         build = subprocess.run(
             [str(go), "build", "-o", program, "."],
@@ -77,7 +74,3 @@ class GoogleClients(unittest.TestCase):
     def test_node_google_auth_library(self) -> None:
         self.ask("node", CLIENTS / "node/google_auth_library.mjs")
         self.assertEqual(self.scopes_asked_for(), LOGIN_SCOPE)
-
-
-if __name__ == "__main__":
-    unittest.main()
