@@ -1,4 +1,4 @@
-"""What the tests of docker/cloud-run share."""
+"""What the tests of deploy/cloud_run share."""
 
 from __future__ import annotations
 

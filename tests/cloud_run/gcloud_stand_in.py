@@ -1,4 +1,4 @@
-"""Google Cloud for the tests of docker/cloud-run: the commands `gcloud` and `docker`, which google_cloud.py
+"""Google Cloud for the tests of deploy/cloud_run: the commands `gcloud` and `docker`, which google_cloud.py
 puts first on the PATH.
 
 It takes the commands and flags that gcloud_commands.json records of the real one and refuses all others, keeps
@@ -351,7 +351,7 @@ class Cloud:
     def docker(self, arguments: list[str]) -> None:
         match arguments:
             case ["build", "--platform", "linux/amd64", "-f", dockerfile, "-t", tag, "--build-arg", _, "."]:
-                if not os.path.exists("docker/cloud-run/deploy"):
+                if not os.path.exists("deploy/cloud_run/deploy"):
                     refuse("this is not the repository's root")
                 with open(f"{HOME}/docker-images", "a") as file:
                     file.write(f"{tag} {dockerfile}\n")

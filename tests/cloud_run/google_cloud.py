@@ -11,7 +11,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-SCRIPTS = REPOSITORY / "docker/cloud-run"
+SCRIPTS = REPOSITORY / "deploy/cloud_run"
 PROJECT = "my-cloud-project"
 LIMIT = 120.0
 

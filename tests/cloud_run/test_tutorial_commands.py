@@ -400,6 +400,6 @@ def test_the_scripts_run_no_command_that_is_neither_the_tutorials_nor_known(ran:
 
 
 def test_the_ui_needs_no_second_deployment_to_find_the_api() -> None:
-    docker_folder = Path(__file__).resolve().parents[2] / "docker"
-    assert "PREFECT_SERVER_UI_API_URL=/api" in (docker_folder / "server/Dockerfile").read_text()
-    assert "API_URL" not in (docker_folder / "cloud-run/service.yaml").read_text()
+    repository = Path(__file__).resolve().parents[2]
+    assert "PREFECT_SERVER_UI_API_URL=/api" in (repository / "docker/server/Dockerfile").read_text()
+    assert "API_URL" not in (SCRIPTS / "service.yaml").read_text()

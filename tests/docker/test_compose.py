@@ -213,7 +213,7 @@ def test_step_4_a_quick_run_completes_across_a_token_rotation(system: System, br
 def test_the_verification_script_for_google_cloud_passes_here_too(system: System) -> None:
     environment = os.environ | {"SERVER_URL": system.ui}
     result = subprocess.run(
-        [REPOSITORY / "docker/cloud-run/verify"], env=environment, capture_output=True, text=True, timeout=300
+        [REPOSITORY / "deploy/cloud_run/verify"], env=environment, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "all is well" in result.stderr
