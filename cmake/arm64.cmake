@@ -7,7 +7,7 @@ set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
 
 set(CMAKE_FIND_ROOT_PATH ${CMAKE_CURRENT_LIST_DIR}/../.deps/arm64/sysroot)
 if(NOT EXISTS ${CMAKE_FIND_ROOT_PATH})
-  message(FATAL_ERROR "There are no arm64 libraries in .deps/arm64/sysroot; cmake/fetch-arm64.sh gets them.")
+  message(FATAL_ERROR "There are no arm64 libraries in .deps/arm64/sysroot; tools/fetch-arm64.sh gets them.")
 endif()
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)

@@ -2,7 +2,7 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are there.
 #
-#   cmake/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, lint
+#   tools/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, lint
 #
 # --check installs nothing: the exit code says whether all of them are there.
 set -euo pipefail

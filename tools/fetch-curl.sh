@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 deps=$here/../.deps
-pinned() { sed -nE "s/^set\(CURL_$1 ([^)]+)\)$/\1/p" "$here/curl.cmake"; }
+pinned() { sed -nE "s/^set\(CURL_$1 ([^)]+)\)$/\1/p" "$here/../cmake/curl.cmake"; }
 version=$(pinned VERSION)
 sha256=$(pinned SHA256)
 
