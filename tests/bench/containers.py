@@ -22,8 +22,8 @@ from typing import Any
 
 import docker
 
-_TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_TESTS.parent), str(_TESTS / "system"), str(_TESTS / "docker")]
+_REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_REPOSITORY), str(_REPOSITORY / "tests/support")]
 
 from containers import CONFINED, START_LIMIT, Google, Server  # noqa: E402
 from prefect_load import HEALTH, PrefectLoad, ask  # noqa: E402

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import docker
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-
-from containers import Google  # noqa: E402
+from containers import Google
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
