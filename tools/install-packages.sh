@@ -36,8 +36,10 @@ for group; do
             packages+=(ca-certificates python3 python3-venv util-linux)
             usable_node || packages+=(nodejs npm)
             ;;
+        # What tests/system and google_emulator/tests call: add a package that a new test needs here, and those of tests/docker to
+        # the group docker. iproute2 makes network namespaces (`ip netns`); strace watches and fails system calls.
         test)
-            packages+=(file openssl postgresql-client procps tini)
+            packages+=(file iproute2 openssl postgresql-client procps strace tini)
             usable_go || newer_packages+=(golang-go)
             ;;
         # An engine from elsewhere is as good. Debian 13 has its client in a package of its own; Ubuntu 24.04 has a

@@ -13,6 +13,7 @@ from google_emulator.client import World
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: mostly waits; started first, so that the others run meanwhile")
+    config.addinivalue_line("markers", "prefect: runs real Prefect; ./dev test system --prefect VERSION selects these")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,6 +34,7 @@ def check_no_process_shows_a_token(world: World) -> None:
         assert leaks_in_processes(kind, world.tokens()) == {}
 
 
+@pytest.mark.prefect
 @pytest.mark.long
 def test_ten_token_lives_without_a_failed_request_or_a_restart(
     tmp_path: Path, record_property: Callable[[str, object], None]

@@ -105,6 +105,7 @@ def check_logins(rotations: list[Rotation], logins: list[Login]) -> None:
         assert tokens == {rotation.token}
 
 
+@pytest.mark.prefect
 @pytest.mark.long
 def test_five_rotations_lose_no_login_and_never_end_the_container(
     tmp_path: Path, record_property: Callable[[str, object], None]

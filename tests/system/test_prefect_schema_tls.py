@@ -35,6 +35,7 @@ def tables_by_schema(world: World) -> dict[str, set[str]]:
     return tables
 
 
+@pytest.mark.prefect
 @pytest.mark.long
 @pytest.mark.parametrize(("rotation", "ssl"), [("restart", "verify-full"), ("in-place", "verify-ca")])
 def test_prefect_works_in_its_own_schema_over_verified_tls(rotation: str, ssl: str, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def core_limit(pid: int) -> str:
     return next(line for line in limits if line.startswith("Max core file size")).split()[4]
 
 
+@pytest.mark.prefect
 @pytest.mark.long
 @pytest.mark.parametrize(
     # The next token in restart mode has to wait for the floor between two starts.

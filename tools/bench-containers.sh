@@ -1,0 +1,8 @@
+#!/bin/bash
+# Builds the project's images in the engine that tests/docker/with-engine started, and measures the server's.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+[[ ! ${DOCKER_MISSING:-} ]] || { echo "bench: error: $DOCKER_MISSING" >&2; exit 1; }
+"$root/tests/docker/build-images" >&2
+exec "$root/.deps/venv/bin/python" "$root/tests/bench/containers.py" "$@"

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Configures and builds a preset of CMakePresets.json:
+#
+#   tools/build.sh PRESET
+#
+# CMake's output, with all its checks, goes to .deps/log; on a terminal ninja shows its progress, elsewhere only its errors.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+preset=$1
+log=.deps/log/configure-$preset.log
+mkdir -p "$(dirname "$log")"
+
+ninja_file=build/$preset/build.ninja
+if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake tests/unit/CMakeLists.txt -newer "$ninja_file") ]]; then
+    echo "build: configuring $preset (output: $log)"
+    cmake --preset "$preset" >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        echo "build: error: CMake failed to configure $preset; its whole output is in $log" >&2
+        exit 1
+    }
+fi
+echo "build: compiling $preset"
+[[ -t 1 ]] && quiet=() || quiet=(--quiet)
+exec cmake --build --preset "$preset" -- "${quiet[@]}"

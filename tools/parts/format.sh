@@ -1,0 +1,3 @@
+#!/bin/bash
+# The C++ sources are formatted by clang-format.
+exec "$(dirname "$0")/../format.sh" --check

