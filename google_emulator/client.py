@@ -87,7 +87,7 @@ class World:
 
     @classmethod
     def elsewhere(cls, ready: dict[str, Any]) -> World:
-        """One that somebody else started and will end, known by its ready line."""
+        """An emulator that somebody else started and will end, known by its ready line."""
         world = cls()
         world._ready = ready
         return world
@@ -101,14 +101,14 @@ class World:
         self.stop()
 
     def start(self) -> World:
-        # Ours, so that it can be removed even after an emulator that was killed.
+        # The folder is made here, so that it can be removed here even when the emulator was killed.
         self._state_directory = tempfile.mkdtemp(prefix="emulator-")
         self._process = subprocess.Popen(
             [*self._command, "--state-dir", self._state_directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Ctrl-C is for the owner, who stops the emulator when everything that uses it is gone.
+            # Ctrl-C must reach only the caller, which stops the emulator when everything that uses it has ended.
             start_new_session=True,
         )
         try:
@@ -164,7 +164,7 @@ class World:
 
     @property
     def socket_directory(self) -> str:
-        """Of the real server's socket, where every role logs in without a password."""
+        """The folder of the real server's socket, where every role logs in without a password."""
         return str(self._database["socket_directory"])
 
     @property
@@ -211,7 +211,7 @@ class World:
         return answer["access_token"], answer["expires_in"]
 
     def tokens(self) -> list[MintedToken]:
-        """All that were ever minted, oldest first."""
+        """All tokens that were ever minted, the oldest first."""
         return [MintedToken(**token) for token in self._get("/tokens")]
 
     def current_token(self) -> MintedToken | None:
@@ -223,7 +223,7 @@ class World:
         return MintedToken(**self._post("/tokens/rotate"))
 
     def settings(self, **values: Any) -> dict[str, Any]:
-        """`life`, `cache_model`, `padded`: for the tokens minted from now on."""
+        """Sets `life`, `cache_model` or `padded` for the tokens that are minted from now on."""
         return self._post("/tokens/settings", values)
 
     # Metadata server
@@ -263,7 +263,7 @@ class World:
         return self._get("/status")
 
     def wait_for(self, condition: Callable[[], Found], what: str, timeout: float = 60.0) -> Found:
-        """Returns the condition's first true value; WorldError naming `what` when there is none in time."""
+        """Returns the condition's first true value; raises a WorldError that names `what` if there is none in time."""
         deadline = time.monotonic() + timeout
         while not (found := condition()):
             if time.monotonic() > deadline:
@@ -299,7 +299,7 @@ class World:
         return json.loads(line)
 
 
-# What proxy the machine has is no business of a loopback address.
+# A proxy of the machine must not be asked for a loopback address.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

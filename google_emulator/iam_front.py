@@ -62,7 +62,7 @@ class IamFront:
         self._watchers: list[Callable[[Login], None]] = []
 
     def watch(self, watcher: Callable[[Login], None]) -> None:
-        """Tells of every login once it is decided."""
+        """Reports every login once it is decided."""
         self._watchers.append(watcher)
 
     async def start(self) -> None:

@@ -34,7 +34,7 @@ class Listener:
             self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=64 * 1024)
 
     def refuse(self) -> None:
-        """New connections are refused by the kernel. The port stays bound, so nobody else gets it."""
+        """Makes the kernel refuse new connections. The port stays bound, so that no other program gets it."""
         if self._server is not None:
             self._server.close()
             self._server = None

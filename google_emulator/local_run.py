@@ -35,16 +35,16 @@ _PREFECT = Path(sys.executable).with_name("prefect")
 _START_LIMIT = 180.0
 # The supervisor's own stop timeout is 8 s.
 _STOP_LIMIT = 20.0
-# Of the caller's environment: the rest may hold settings of another Prefect, database or Google project.
+# These variables of the caller are passed on; others may be settings of another Prefect, database or project.
 _PASSED_ON = ("HOME", "LANG", "TERM", "TMPDIR", "USER")
 
 
 class RunError(Exception):
-    """Why the run can't begin or go on, in one line."""
+    """The run can't begin or go on; the message says why, in one line."""
 
 
 class Interrupted(BaseException):
-    """The run is to end, as somebody wishes it."""
+    """A signal asked for the end of the run."""
 
 
 def read_options() -> argparse.Namespace:
@@ -92,9 +92,9 @@ def _seconds(text: str) -> float:
 
 
 def check_port(host: str, port: int, option: str) -> int:
-    """The port, or a free one for 0. RunError when it can't be had."""
+    """Returns the port, or a free one for 0. Raises RunError if the port can't be bound."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As Prefect does: connections of an earlier run that wait for their end are no hindrance.
+        # Prefect does this as well: connections of an earlier run in the state TIME_WAIT do not keep the port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -104,7 +104,7 @@ def check_port(host: str, port: int, option: str) -> int:
 
 
 def address(options: argparse.Namespace) -> str:
-    """Prefect's, for a browser on this machine."""
+    """The URL of Prefect's UI for a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
     return f"http://[{host}]:{options.port}" if ":" in host else f"http://{host}:{options.port}"
 
@@ -158,7 +158,7 @@ class Supervisor:
             "PORT": str(options.port),
             "PREFECT_HOME": home,
             "PREFECT_LOGGING_COLORS": "false",
-            # Where the UI's pages look for the API; port 4200 by default, whatever the server's is.
+            # The UI's pages look for the API here; Prefect's default is port 4200, whatever the server listens on.
             "PREFECT_SERVER_UI_API_URL": f"{address(options)}/api",
         }
         command = [str(_SUPERVISOR), "--rotation", options.rotation, "--log-format", "json"]
@@ -180,7 +180,7 @@ class Supervisor:
         self._reader.start()
 
     def check(self) -> None:
-        """RunError when it has ended."""
+        """Raises RunError if the supervisor has ended."""
         if self._process.poll() is not None:
             self._reader.join(_STOP_LIMIT)
             raise RunError(f"the supervisor ended with code {self._process.returncode}; see {self._output.name}")
@@ -218,7 +218,7 @@ def _event(text: str) -> dict[str, Any] | None:
 
 
 def wait_for_answer(url: str, supervisor: Supervisor) -> None:
-    # What proxy the machine has is no business of an address of its own.
+    # A proxy of the machine must not be asked for one of its own addresses.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _START_LIMIT
     while time.monotonic() < deadline:
@@ -238,7 +238,7 @@ def _interrupt(*_: object) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the block; they are of no effect behind it, where all is taken down."""
+    """SIGINT, SIGTERM and SIGHUP end the block. They are ignored after it, while everything is ended and removed."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         for number in signals:

@@ -53,7 +53,7 @@ class MetadataServer:
         self._watchers: list[Callable[[MetadataRequest], None]] = []
 
     def watch(self, watcher: Callable[[MetadataRequest], None]) -> None:
-        """Tells of every request once its answer is out."""
+        """Reports every request once its answer has been sent."""
         self._watchers.append(watcher)
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL that somebody else runs, such as a container's. It stays, with what was made in it."""
+"""A PostgreSQL that somebody else runs, in a container for instance. It runs on, with all that was made in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunningPostgres:
         await self._once_it_is_up(create)
 
     async def wait(self) -> int:
-        """Its end is not ours: logins are refused while it is away."""
+        """Never returns: the end of this PostgreSQL does not end the emulator, which refuses logins meanwhile."""
         return await asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
