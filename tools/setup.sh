@@ -49,18 +49,15 @@ install_npm_packages() {
 # Fills Go's caches, so that the test that builds this client needs no network.
 build_go_client() { (cd google_emulator/tests/clients/go && go build -o /dev/null .); }
 
+# The versions with a file of their own have a set of packages that is known to work; for another one pip chooses.
 set_up_prefect() {
-    local version=${PREFECT_VERSION:?names the version for the purpose prefect} file pinned
-    file=tests/requirements-prefect.txt
-    if ! grep -qx "prefect==$version" "$file"; then
-        file=tests/requirements-prefect-$version.txt
-        if [[ -e $file ]]; then pinned=(-r "$file"); else pinned=("prefect==$version") file=; fi
-    else
-        pinned=(-r "$file")
-    fi
+    local version=${PREFECT_VERSION:?names the version for the purpose prefect} packages
+    local file=tests/requirements-prefect-$version.txt
+    ! grep -qx "prefect==$version" tests/requirements-prefect.txt || file=tests/requirements-prefect.txt
+    if [[ -e $file ]]; then packages=(-r "$file"); else packages=("prefect==$version") file=; fi
     install_once ".deps/prefect-$version/stamp" "tests/requirements.txt $file" \
         "prefect-$version" "Prefect $version and pytest in .deps/prefect-$version (a minute)" \
-        tools/make-venv.sh ".deps/prefect-$version" -r tests/requirements.txt "${pinned[@]}"
+        tools/make-venv.sh ".deps/prefect-$version" -r tests/requirements.txt "${packages[@]}"
 }
 
 mkdir -p "$log"
