@@ -1,0 +1,357 @@
+"""What the machine does to the program: it forbids, refuses memory and forks, freezes, and kills."""
+
+from __future__ import annotations
+
+import errno
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+
+import pytest
+
+from children import child
+from injection import Freezer, Trace, require, why_no_attaching, why_no_freezer, why_no_injection
+from processes import children_of, find_process
+from supervisor import Supervisor, run, wait_until
+from world.client import World
+
+# A rotation comes 30 s after the start of the child at the earliest.
+UNTIL_ROTATION = 90.0
+ROTATES = ("--rotation", "restart", "--ready-url", "off")
+
+
+@pytest.fixture
+def tokens() -> Iterator[World]:
+    """A metadata server that gives out a new token at every request."""
+    with World(postgres=False, token_life="1h", cache_model="none") as it:
+        yield it
+
+
+def error_lines(supervisor: Supervisor) -> list[str]:
+    return [line.message for line in supervisor.log if line.severity == "ERROR"] + supervisor.errors
+
+
+def password_file(supervisor: Supervisor) -> Path:
+    found = find_process(supervisor.child_pid)
+    assert found
+    return Path(found.environment["PGPASSFILE"])
+
+
+# A timer that ran out in another phase
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "way", ["stopped", pytest.param("frozen", marks=require(why_no_freezer))]
+)
+def test_a_stop_after_a_freeze_still_drains_the_child(way: str, tokens: World) -> None:
+    """The timer of a rotation that is held back runs out while the program cannot run, as in `docker pause` and `docker
+    stop`. At the thaw it must not be taken for the stop timeout's."""
+    command = child("drains", 0.5, 7)
+    with ExitStack() as stack:
+        # Entered first: it thaws last, after a supervisor that a failing test left was killed.
+        freezer = stack.enter_context(Freezer()) if way == "frozen" else None
+        supervisor = stack.enter_context(
+            Supervisor(*ROTATES, "--refresh-interval", "1s", command=command, world=tokens)
+        )
+        held_back = supervisor.wait_for_log("rotation: held back")
+        runs_out = time.monotonic() + held_back.fields["wait_ms"] / 1000
+        supervisor.wait_for_output("up")
+        if freezer:
+            freezer.take(supervisor.pid)
+            freezer.freeze()
+            stack.callback(freezer.thaw)
+        else:
+            supervisor.signal(SIGSTOP)
+        wait_until(lambda: time.monotonic() > runs_out, "the timer to run out", UNTIL_ROTATION, pause=0.2)
+        supervisor.signal(SIGTERM)
+        if freezer:
+            freezer.thaw()
+        else:
+            supervisor.signal(SIGCONT)
+        assert supervisor.wait() == 7
+        assert supervisor.output[-1] == "drained"
+        assert not [line for line in supervisor.messages() if "killing it" in line]
+        assert not supervisor.processes()
+
+
+# A child that SIGKILL does not end
+
+
+@pytest.mark.long
+@require(why_no_freezer)
+def test_a_drain_that_sigkill_does_not_end_is_the_end(tokens: World) -> None:
+    """Two children must not run side by side, so the program ends, and the platform replaces the container."""
+    with (
+        Freezer() as freezer,
+        Supervisor(
+            *ROTATES, *("--refresh-interval", "1s", "--drain-timeout", "1s", "--stop-timeout", "1s"),
+            command=child("deaf"),
+            world=tokens,
+        ) as supervisor,
+        ExitStack() as stack,
+    ):
+        supervisor.wait_for_output("up")
+        freezer.take(supervisor.child_pid)
+        freezer.freeze()
+        stack.callback(freezer.thaw)
+        supervisor.wait_for_log("rotation: the child did not end within the drain timeout", timeout=UNTIL_ROTATION)
+        assert supervisor.wait(UNTIL_ROTATION) == 128 + SIGKILL
+        (error,) = error_lines(supervisor)
+        assert "SIGKILL" in error
+        assert supervisor.messages().count("child: started") == 1
+
+
+# No memory
+
+
+@require(why_no_attaching)
+@pytest.mark.parametrize(
+    "faults",
+    [{"epoll_ctl": "error=ENOMEM"}, {"socket": "error=ENOMEM"}, {"timerfd_settime": "error=ENOMEM"}],
+    ids=lambda faults: next(iter(faults)),
+)
+def test_a_refresh_without_memory_does_not_abandon_the_child(
+    faults: dict[str, str], tokens: World, tmp_path: Path
+) -> None:
+    """Either the refresh fails, and is tried again, or the program ends the child, says why, and ends."""
+    trace = Trace(faults, tmp_path / "trace")
+    with Supervisor(
+        *("--rotation", "in-place", "--refresh-interval", "3s", "--ready-url", "off"),
+        command=child("drains", 0, 7),
+        world=tokens,
+    ) as supervisor:
+        supervisor.wait_for_output("up")
+        pid = supervisor.child_pid
+        file = password_file(supervisor)
+
+        def failed_or_over() -> bool:
+            return not supervisor.alive or any("token: can't get one" in line for line in supervisor.messages())
+
+        with trace.attached(supervisor.pid):
+            wait_until(failed_or_over, "a refresh that fails")
+            assert trace.injected() > 0
+        if supervisor.alive:
+            assert find_process(pid) and file.exists()
+            before = supervisor.messages().count("rotation: fresh token handed over in place")
+            supervisor.wait_for_log("rotation: fresh token handed over in place", count=before + 1)
+            assert supervisor.health("/livez").status == 200
+            assert supervisor.child_pid == pid
+            assert supervisor.stop() == 7
+        else:
+            assert supervisor.wait() != 0
+            assert supervisor.output[-1] == "drained"
+            assert error_lines(supervisor) != []
+        assert supervisor.messages()[-1] == "stopped"
+        assert not file.parent.exists()
+        assert not supervisor.processes()
+
+
+# No fork
+
+
+@require(why_no_injection)
+@pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+def test_a_first_fork_that_fails_is_one_line_about_the_fork(error: str, tmp_path: Path) -> None:
+    trace = Trace({"clone": f"error={error}", "vfork": f"error={error}"}, tmp_path / "trace")
+    ended = run("--no-token", command=["sleep", "600"], through=trace.command, timeout=UNTIL_ROTATION)
+    assert trace.injected() > 0
+    assert ended.process and ended.process.returncode == 1
+    (line,) = error_lines(ended)
+    assert "fork" in line and os.strerror(getattr(errno, error)) in line
+    assert "can't execute" not in line
+
+
+@pytest.mark.long
+@require(why_no_injection)
+def test_a_fork_that_fails_once_in_a_rotation_is_tried_again(tokens: World, tmp_path: Path) -> None:
+    trace = Trace({"clone": "error=EAGAIN:when=2"}, tmp_path / "trace")
+    with Supervisor(
+        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), world=tokens, through=trace.command
+    ) as supervisor:
+        supervisor.wait_for_log("child: started", count=2, timeout=UNTIL_ROTATION)
+        supervisor.wait_for_output("up", count=2)
+        assert trace.injected() == 1
+        assert any("fork" in line.message for line in supervisor.log if line.severity in ("WARNING", "ERROR"))
+        assert supervisor.health("/livez").status == 200
+        assert supervisor.status()["restarts"] == 1
+        assert supervisor.stop() == 0
+        assert not supervisor.processes()
+
+
+@pytest.mark.long
+@require(why_no_injection)
+def test_forks_that_go_on_to_fail_in_a_rotation_are_the_end(tokens: World, tmp_path: Path) -> None:
+    trace = Trace({"clone": "error=EAGAIN:when=2+"}, tmp_path / "trace")
+    with Supervisor(
+        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), world=tokens, through=trace.command
+    ) as supervisor:
+        supervisor.wait_for_log("rotation: child drained", timeout=UNTIL_ROTATION)
+        assert supervisor.wait(UNTIL_ROTATION) == 1
+        assert trace.injected() > 1
+        assert "fork" in error_lines(supervisor)[-1]
+        assert supervisor.messages().count("child: started") == 1
+        assert not supervisor.processes()
+
+
+# A death by SIGKILL
+
+
+@contextmanager
+def shared_memory() -> Iterator[tuple[list[str], Path]]:
+    """A /dev/shm of one's own: what starts a program with it, and where it is for us."""
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /dev/shm && echo mounted && exec sleep 600"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout and holder.stderr
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip(f"another /dev/shm can't be mounted here: {holder.stderr.read().strip()}")
+        mounts = f"--mount=/proc/{holder.pid}/ns/mnt"
+        yield ["nsenter", mounts, "--"], Path(f"/proc/{holder.pid}/root/dev/shm")
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_the_next_start_removes_what_a_killed_one_left_and_no_more(tokens: World) -> None:
+    def starts(through: list[str]) -> Supervisor:
+        return Supervisor(
+            *("--rotation", "in-place", "--ready-url", "off"),
+            command=["sleep", "600"],
+            world=tokens,
+            through=through,
+        )
+
+    def folder(supervisor: Supervisor) -> str:
+        supervisor.wait_for_log("child: started")
+        return password_file(supervisor).parent.name
+
+    with shared_memory() as (through, place):
+        with starts(through) as living, starts(through) as killed:
+            kept, left = folder(living), folder(killed)
+            killed.signal(SIGKILL)
+            killed.wait()
+            assert {entry.name for entry in place.iterdir()} == {kept, left}
+            with starts(through) as next_one:
+                own = folder(next_one)
+                assert {entry.name for entry in place.iterdir()} == {kept, own}
+                assert next_one.stop() == 128 + SIGTERM
+            assert living.stop() == 128 + SIGTERM
+        assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("rotation", ["restart", "in-place"])
+def test_a_child_does_not_outlive_a_killed_supervisor(rotation: str, tokens: World) -> None:
+    """PR_SET_PDEATHSIG (prctl(2)); the kernel does it by itself where the supervisor is PID 1 (pid_namespaces(7))."""
+    with Supervisor("--rotation", rotation, command=["sleep", "600"], world=tokens) as supervisor:
+        supervisor.wait_for_log("child: started")
+        pid = supervisor.child_pid
+        supervisor.signal(SIGKILL)
+        assert supervisor.wait() == -SIGKILL
+
+        def gone() -> bool:
+            found = find_process(pid)
+            return not found or found.state == "Z"
+
+        wait_until(gone, "the end of the child")
+
+
+# A zombie that was there before
+
+INHERITS_A_ZOMBIE = """
+import os, sys
+pid = os.fork() or os._exit(3)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_zombie_inherited_at_the_start_is_reaped() -> None:
+    """No SIGCHLD will tell of it. Its parent became us by exec."""
+    with Supervisor(
+        "--no-token",
+        command=["sleep", "600"],
+        through=[sys.executable, "-S", "-E", "-c", INHERITS_A_ZOMBIE],
+    ) as supervisor:
+        supervisor.wait_for_log("child: started")
+        wait_until(
+            lambda: [found.pid for found in children_of(supervisor.pid)] == [supervisor.child_pid],
+            "the zombie to be reaped",
+        )
+        assert supervisor.stop() == 128 + SIGTERM
+
+
+# Another program on Prefect's port
+
+
+@contextmanager
+def another_program(port: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Answers Prefect's readiness question as Prefect does: its port, and who asked what."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"true")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def lines_that_name(port: int, supervisor: Supervisor) -> list[str]:
+    """Warnings and errors before the start of a child."""
+    lines = supervisor.log
+    start = next((index for index, line in enumerate(lines) if line.message == "child: started"), len(lines))
+    return [
+        line.message
+        for line in lines[:start]
+        if line.severity in ("WARNING", "ERROR") and str(port) in line.message
+    ]
+
+
+@pytest.mark.parametrize("runs_prefect", [True, False], ids=["prefect", "another command"])
+def test_another_program_on_prefects_port_is_named_before_the_launch(
+    runs_prefect: bool, tokens: World, tmp_path: Path
+) -> None:
+    """Prefect would die of it, seconds after the other program's answer had passed for its own."""
+    prefect = tmp_path / "prefect"
+    prefect.write_text("#!/bin/sh\nexec sleep 600\n")
+    prefect.chmod(0o755)
+    with (
+        another_program() as (port, asked),
+        Supervisor(
+            command=None if runs_prefect else ["prefect"],
+            world=tokens,
+            environment={"PORT": str(port), "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        ) as supervisor,
+    ):
+        # The answer to the first question has been used when the second is asked.
+        wait_until(lambda: not supervisor.alive or len(asked) > 1, "the end, or two readiness questions")
+        code = supervisor.stop() if supervisor.alive else supervisor.wait()
+        assert lines_that_name(port, supervisor) != []
+        if runs_prefect:
+            assert "child: ready" not in supervisor.messages()
+            assert code == 1 and len(error_lines(supervisor)) == 1
+        assert not supervisor.processes()
