@@ -1,6 +1,6 @@
 """Faults for the real program: system calls that fail, a name server of the test's own, a frozen control group.
 
-    trace = Trace(["clone"], {"clone": "error=EAGAIN"}, tmp_path / "trace")
+    trace = Trace({"clone": "error=EAGAIN"}, tmp_path / "trace")
     with Supervisor("--no-token", command=["sleep", "60"], through=trace.command) as supervisor:
         ...
     assert trace.injected() > 0
@@ -45,17 +45,19 @@ _STRACE = ("strace", "-f", "--detach-on=execve", "--quiet=all", "--signal=none")
 
 
 class Trace:
-    """strace, which makes system calls fail as strace(1) says of `inject=`. `faults` maps a call to what is injected.
+    """strace, which makes system calls fail as strace(1) says of `inject=`. `faults` maps a call to what is injected;
+    with None the call is only watched. brk(2) is none for it, for its failure is not an error's number.
 
     Calls that this architecture does not have are left out, which is what the question mark means.
     """
 
-    def __init__(self, faults: Mapping[str, str], file: Path) -> None:
+    def __init__(self, faults: Mapping[str, str | None], file: Path) -> None:
         self._file = file
         names = ",".join(f"?{name}" for name in faults)
         self._options = ["-o", str(file), "-e", f"trace={names}"]
         for name, fault in faults.items():
-            self._options += ["-e", f"inject=?{name}:{fault}"]
+            if fault is not None:
+                self._options += ["-e", f"inject=?{name}:{fault}"]
 
     @property
     def command(self) -> list[str]:
@@ -90,8 +92,12 @@ class Trace:
 
     def injected(self) -> int:
         """How many calls have failed by injection."""
+        return self.count("(INJECTED)")
+
+    def count(self, text: str) -> int:
+        """How often strace wrote it so far."""
         with contextlib.suppress(FileNotFoundError):
-            return self._file.read_text(errors="replace").count("(INJECTED)")
+            return self._file.read_text(errors="replace").count(text)
         return 0
 
 

@@ -97,6 +97,9 @@ Each run has the rotation `in-place`, the health server on, a metadata server th
 - *ends*: as *refuses*, but the child ran already; it was ended before.
 - *is not called*: the program did not make the call in these runs.
 
+Left out are calls that every program needs (`read`, `write`, `close`, `brk`, `mmap`), and those that only remove the
+password file (`unlink`, `rmdir`).
+
 | system call | needed for | ENOSYS | EPERM |
 | --- | --- | --- | --- |
 """
@@ -131,12 +134,15 @@ class _Life:
 
     started: bool
     lacks: list[str]
-    code: int
+    code: int | None
+    """None: it did not end, or did not even start."""
     asked: bool
     lines: list[str]
     faults: list[str]
 
     def text(self) -> str:
+        if self.code is None:
+            return "neither works nor ends"
         said = "".join(f": `{line}`" for line in self.lines[:1])
         if self.asked:
             lacks = [*self.lacks, *([] if self.code == STOPPED else [f"the exit code is {self.code}"])]
@@ -168,7 +174,7 @@ def _live(supervisor: Supervisor, world: World) -> _Life:
                 supervisor.signal(SIGTERM)
         code = supervisor.wait()
     except TimeoutError as error:
-        return _Life(True, lacks, -1, asked, [], [f"it neither works nor ends: {error}"])
+        return _Life(True, lacks, None, asked, [], [f"it neither works nor ends: {error}"])
     started = "child: started" in supervisor.messages()
     wait_until_gone(supervisor, faults)
     if file and file.exists():
