@@ -36,11 +36,11 @@ STOPPED = 128 + SIGTERM
 # Each call that the program makes, or a library for it, and what for.
 PURPOSES = {
     "epoll_create1": "the loop, which waits for everything",
-    "epoll_create": "the loop, where `epoll_create1` fails",
+    "epoll_create": "the loop, where `epoll_create1` is missing",
     "epoll_ctl": "the loop: each descriptor that it watches",
     "epoll_wait": "the loop: the wait itself",
     "eventfd2": "the loop: its own waking",
-    "eventfd": "the loop: its own waking, where `eventfd2` fails",
+    "eventfd": "the loop: its own waking, where `eventfd2` is missing",
     "timerfd_create": "the loop: its timer",
     "timerfd_settime": "the loop: its timer",
     "signalfd4": "receiving signals",
@@ -81,6 +81,9 @@ PURPOSES = {
     "wait4": "reaping",
 }
 
+# The call of the key is made only where the other one is missing, so that one is.
+INSTEAD_OF = {"epoll_create": "epoll_create1", "eventfd": "eventfd2"}
+
 HEAD = """\
 # The system calls that the program depends on
 
@@ -114,7 +117,10 @@ class Outcome:
 
 def observe(call: str, error: str, world: World) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="system-call-") as folder:
-        trace = Trace({call: f"error={error}"}, Path(folder, "trace"))
+        faults = {call: f"error={error}"}
+        if call in INSTEAD_OF:
+            faults[INSTEAD_OF[call]] = "error=ENOSYS"
+        trace = Trace(faults, Path(folder, "trace"))
         supervisor = Supervisor(
             *("--rotation", "in-place", "--start-deadline", "2s", "--stop-timeout", "1s", "--ready-url", "off"),
             world=world,
@@ -123,7 +129,8 @@ def observe(call: str, error: str, world: World) -> Outcome:
         )
         with supervisor:
             seen = _live(supervisor, world)
-            if trace.injected() == 0:
+            # Behind the number of the process.
+            if trace.count(f" {call}(") == 0:
                 return Outcome("is not called", tuple(seen.faults))
             return Outcome(seen.text(), tuple(seen.faults))
 

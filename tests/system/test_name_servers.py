@@ -1,8 +1,8 @@
 """A host that is a name, and a name server that does not answer, or refuses to.
 
-curl asks for names in a thread of its own, for the C library's resolver cannot be interrupted; a handle that is closed
-waits for that thread unless CURLOPT_QUICK_EXIT is set (curl's documentation of that option). Whatever the resolver does,
-the program must go on (docs/decisions/0001).
+curl asks for names in a thread of its own, because the C library's resolver cannot be interrupted; a handle that is
+closed waits for that thread unless CURLOPT_QUICK_EXIT is set (curl's documentation of that option). Whatever the
+resolver does, the program must go on (docs/decisions/0001).
 """
 
 from __future__ import annotations
