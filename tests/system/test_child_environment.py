@@ -26,10 +26,13 @@ SERVER_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SEARCH_PATH = "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH"
 VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
+# In place, the URL has no password and all the rest is as in a restart.
+both_modes = pytest.mark.parametrize("mode", ["restart", "in-place"])
+
 
 @contextlib.contextmanager
 def metadata_server_with(token: str) -> Iterator[str]:
-    """One that gives out this very token: the world only makes tokens that look like Google's."""
+    """Gives out this very token, since the emulator makes only tokens that look like Google's."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -67,7 +70,7 @@ def values_in(lines: list[str], names: tuple[str, ...]) -> dict[str, bytes | Non
 
 
 def random_text(numbers: random.Random, longest: int = 63) -> str:
-    """Of what URLs treat specially, of what nobody expects, and of any plane of Unicode."""
+    """Made of characters that URLs treat specially, of control characters, and of characters of any Unicode plane."""
     alphabets = [
         VISIBLE_ASCII,
         "@:/?#[]%&=+;, \"'\\$!*()|^`{}<>~",
@@ -122,8 +125,9 @@ HOSTS = [
 ]
 
 
+@both_modes
 @pytest.mark.parametrize("seed", range(4))
-def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) -> None:
+def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(mode: str, seed: int) -> None:
     numbers = random.Random(seed)
     token = (
         "".join(numbers.choices(VISIBLE_ASCII, k=numbers.choice([1, 20, 300, 1024, 8192])))
@@ -143,13 +147,13 @@ def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) ->
                 "DB_IP": host,
                 "DB_PORT": str(port),
             }
-            text = what_the_child_gets(URL, environment=environment)[URL]
+            text = what_the_child_gets(URL, arguments=("--rotation", mode), environment=environment)[URL]
             assert text is not None and text.isascii()
             url = sqlalchemy.make_url(text.decode())
             assert (url.drivername, url.username, url.password, url.host, url.port, url.database) == (
                 "postgresql+asyncpg",
                 user,
-                token,
+                token if mode == "restart" else None,
                 host.strip("[]"),
                 port,
                 name,
@@ -157,44 +161,60 @@ def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(seed: int) ->
             assert not url.query
 
 
-def test_every_fixed_text_is_read_back_as_user_and_as_name(world) -> None:
+@both_modes
+def test_every_fixed_text_is_read_back_as_user_and_as_name(world, mode: str) -> None:
     for text in FIXED_TEXTS:
-        got = what_the_child_gets(URL, world=world, environment={"DB_USER": text, "DB_NAME": text[::-1]})[URL]
+        environment = {"DB_USER": text, "DB_NAME": text[::-1]}
+        arguments = ("--rotation", mode)
+        got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL]
         url = sqlalchemy.make_url((got or b"").decode())
-        assert (url.username, url.database, url.password) == (text, text[::-1], world.tokens()[0].text)
+        password = world.tokens()[0].text if mode == "restart" else None
+        assert (url.username, url.database, url.password) == (text, text[::-1], password)
 
 
-def test_bytes_that_are_no_utf8_are_kept(world) -> None:
+@both_modes
+def test_bytes_that_are_no_utf8_are_kept(world, mode: str) -> None:
     user, name = bytes(range(1, 256)), bytes(range(255, 127, -1))
     environment = {"DB_USER": os.fsdecode(user), "DB_NAME": os.fsdecode(name)}
-    got = what_the_child_gets(URL, world=world, environment=environment)[URL] or b""
+    arguments = ("--rotation", mode)
+    got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL] or b""
     rest = got.removeprefix(b"postgresql+asyncpg://")
-    assert unquote_to_bytes(rest[: rest.index(b":")]) == user
+    end_of_user = b":" if mode == "restart" else b"@"
+    assert unquote_to_bytes(rest[: rest.index(end_of_user)]) == user
     assert unquote_to_bytes(rest[rest.rindex(b"/") + 1 :]) == name
 
 
+@both_modes
 @pytest.mark.parametrize("encoded_only", [True, False])
-def test_everything_outside_the_unreserved_characters_is_percent_encoded(world, encoded_only: bool) -> None:
+def test_everything_outside_the_unreserved_characters_is_percent_encoded(
+    world, mode: str, encoded_only: bool
+) -> None:
     kept = string.ascii_letters + string.digits + "._~-"
     user = kept if not encoded_only else "".join(c for c in VISIBLE_ASCII if c not in kept)
-    got = (what_the_child_gets(URL, world=world, environment={"DB_USER": user})[URL] or b"").decode()
+    arguments, environment = ("--rotation", mode), {"DB_USER": user}
+    got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL] or b""
     expected = user if not encoded_only else "".join(f"%{ord(c):02X}" for c in user)
-    assert got.startswith(f"postgresql+asyncpg://{expected}:")
+    after_the_user = ":" if mode == "restart" else "@"
+    assert got.decode().startswith(f"postgresql+asyncpg://{expected}{after_the_user}")
 
 
-def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(world) -> None:
+@both_modes
+def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(world, mode: str) -> None:
     environment = {"DB_USER": "prefect-sa@my-project.iam.gserviceaccount.com"}
-    ended = run(command=child("says_variables", URL), world=world, environment=environment)
+    ended = run(
+        "--rotation", mode, command=child("says_variables", URL), world=world, environment=environment
+    )
     url = sqlalchemy.make_url((values_in(ended.output, (URL,))[URL] or b"").decode())
     assert url.username == "prefect-sa@my-project.iam"
     (warning,) = (line for line in ended.log if line.severity == "WARNING")
     assert "DB_USER" in warning.message and ".gserviceaccount.com" in warning.message
 
 
-@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca", "verify-full"])
-def test_the_tls_mode_is_asyncpgs_own_parameter(world, mode: str) -> None:
-    got = what_the_child_gets(URL, arguments=("--db-ssl", mode), world=world)[URL] or b""
-    assert dict(sqlalchemy.make_url(got.decode()).query) == {"ssl": mode}
+@both_modes
+@pytest.mark.parametrize("ssl", ["disable", "prefer", "require", "verify-ca", "verify-full"])
+def test_the_tls_mode_is_asyncpgs_own_parameter(world, mode: str, ssl: str) -> None:
+    got = what_the_child_gets(URL, arguments=("--rotation", mode, "--db-ssl", ssl), world=world)[URL] or b""
+    assert dict(sqlalchemy.make_url(got.decode()).query) == {"ssl": ssl}
 
 
 def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> None:
@@ -216,8 +236,10 @@ def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> N
         ('a"b', '"a""b",public'),
     ],
 )
-def test_the_schema_becomes_prefects_search_path(world, schema: str, path: str) -> None:
-    got = what_the_child_gets(SEARCH_PATH, URL, arguments=("--db-schema", schema), world=world)
+@both_modes
+def test_the_schema_becomes_prefects_search_path(world, mode: str, schema: str, path: str) -> None:
+    arguments = ("--rotation", mode, "--db-schema", schema)
+    got = what_the_child_gets(SEARCH_PATH, URL, arguments=arguments, world=world)
     assert got[SEARCH_PATH] == path.encode()
     assert b"options" not in (got[URL] or b"")
 
@@ -235,24 +257,29 @@ def test_what_would_win_over_the_token_is_taken_out_with_a_warning(world, rotati
     assert not any("hunter2" in line for line in ended.lines + ended.errors)
 
 
-def test_nothing_is_warned_of_when_nothing_was_set(world) -> None:
-    ended = run(command=child("says_variables", SERVER_URL, "PGPASSWORD"), world=world)
+@both_modes
+def test_there_is_no_warning_when_nothing_was_set(world, mode: str) -> None:
+    ended = run("--rotation", mode, command=child("says_variables", SERVER_URL, "PGPASSWORD"), world=world)
     assert ended.output == [f"{SERVER_URL} is not set", "PGPASSWORD is not set"]
     assert not [line for line in ended.log if line.severity == "WARNING"]
 
 
-def test_prefects_defaults_are_mended_and_the_users_own_stay(world) -> None:
+@both_modes
+def test_better_defaults_are_filled_in_and_the_users_own_values_stay(world, mode: str) -> None:
+    arguments = ("--rotation", mode)
     names = ("PREFECT_SERVER_API_KEEPALIVE_TIMEOUT", "PREFECT_SERVER_ANALYTICS_ENABLED")
-    assert what_the_child_gets(*names, world=world) == dict(zip(names, [b"620", b"false"], strict=True))
+    got = what_the_child_gets(*names, arguments=arguments, world=world)
+    assert got == dict(zip(names, [b"620", b"false"], strict=True))
     theirs = dict(zip(names, ["7", "true"], strict=True))
-    assert what_the_child_gets(*names, world=world, environment=theirs) == dict(
-        zip(names, [b"7", b"true"], strict=True)
-    )
+    got = what_the_child_gets(*names, arguments=arguments, world=world, environment=theirs)
+    assert got == dict(zip(names, [b"7", b"true"], strict=True))
 
 
-def test_the_rest_of_the_environment_is_passed_on(world) -> None:
+@both_modes
+def test_the_rest_of_the_environment_is_passed_on(world, mode: str) -> None:
     ours = Supervisor(command=["true"], world=world, environment={"ODD": "a=b\n✓", "EMPTY": ""})
     ended = run(
+        *("--rotation", mode),
         command=child("says_variables", *ours.environment()),
         world=world,
         environment={"ODD": "a=b\n✓", "EMPTY": ""},
@@ -283,19 +310,32 @@ def test_in_place_the_token_is_in_a_private_file_and_in_no_environment(world) ->
         assert not file.parent.exists()
 
 
-@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$", "no such command"])
-def test_in_place_the_file_is_gone_whatever_the_child_ended_with(world, end: str) -> None:
-    command = ["sh", "-c", f"echo $PGPASSFILE; {end}"] if end != "no such command" else ["no-such-command"]
-    before = set(Path("/dev/shm").glob("prefect-supervisor-*"))
+def directories_with(token: str) -> list[Path]:
+    """The directories of password files in /dev/shm that hold this token. Those of other tests come and go meanwhile."""
+    found = []
+    for directory in Path("/dev/shm").glob("prefect-supervisor-*"):
+        # A file that vanished while it was looked for is gone, which is what is asked here.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if any(token in entry.read_text() for entry in directory.iterdir()):
+                found.append(directory)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["sh", "-c", "echo $PGPASSFILE; exit 3"], 3),
+        (["sh", "-c", "echo $PGPASSFILE; kill -9 $$"], 137),
+        (["no-such-command"], 127),
+    ],
+    ids=["exit code", "signal", "no such command"],
+)
+def test_in_place_the_file_is_gone_whatever_the_child_ended_with(world, command: list[str], code: int) -> None:
     ended = run("--rotation", "in-place", command=command, world=world)
-    assert ended.process.returncode in (3, 137, 127)
-    if ended.output:
-        assert not Path(ended.output[0]).parent.exists()
-    else:
-        # Other tests may have theirs there at the same time.
-        ours = [
-            file
-            for file in set(Path("/dev/shm").glob("prefect-supervisor-*")) - before
-            if world.tokens()[0].text in "".join(entry.read_text() for entry in file.iterdir())
-        ]
-        assert not ours
+    assert ended.process and ended.process.returncode == code
+    (token,) = world.tokens()
+    assert directories_with(token.text) == []
+    # A command that can't be executed tells no path, since it never ran.
+    assert len(ended.output) == (0 if code == 127 else 1)
+    for path in ended.output:
+        assert not Path(path).parent.exists()
