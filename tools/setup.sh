@@ -47,7 +47,10 @@ install_npm_packages() {
 }
 
 # Fills Go's caches, so that the test that builds this client needs no network.
-build_go_client() { (cd google_emulator/tests/clients/go && go build -o /dev/null .); }
+build_go_clients() {
+    (cd google_emulator/tests/clients/go && go build -o /dev/null .) &&
+        (cd tests/system/clients/pgx_login && go build -o /dev/null .)
+}
 
 # The versions with a file of their own have a set of packages that is known to work; for another one pip chooses.
 set_up_prefect() {
@@ -83,8 +86,8 @@ for purpose; do
                 npm-packages "PostgreSQL 18 and Google's Node clients in .deps/npm (a minute)" install_npm_packages
             ;;
         test)
-            install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/*)" \
-                go-modules "Google's Go client (a minute)" build_go_client
+            install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/* tests/system/clients/pgx_login/*)" \
+                go-modules "Google's Go client and pgx (a minute)" build_go_clients
             ;;
         prefect) set_up_prefect ;;
         arm64)
