@@ -26,6 +26,10 @@ from google_emulator.running_postgres import RunningPostgres  # noqa: E402
 from google_emulator.tokens import Mint, TokenCache  # noqa: E402
 
 
+# The tutorial's name for its Cloud SQL instance.
+_INSTANCE = "prefect-db"
+
+
 class World:
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -102,7 +106,8 @@ class World:
             self._postgres = Postgres(options.postgres_dir, options.template_dir, self._state.path)
         ca, context = None, None
         if options.tls is not TlsMode.OFF:
-            ca, context = make_certificates(self._state.path, options.host)
+            project = options.iam_user.partition("@")[2].removesuffix(".iam") or "my-project"
+            ca, context = make_certificates(self._state.path, options.ca_mode, f"{project}:{_INSTANCE}")
         self._front = IamFront(
             options.host,
             options.db_port,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from google_emulator.certificates import CaMode
 from google_emulator.durations import parse_duration
 from google_emulator.iam_front import TlsMode
 from google_emulator.tokens import CacheModel, check_life
@@ -43,6 +44,7 @@ class Options:
     database: str
     schema: str | None
     tls: TlsMode
+    ca_mode: CaMode
     postgres: bool
     postgres_dir: Path
     postgres_socket: Path | None
@@ -112,6 +114,14 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         metavar="MODE",
         help="off, on (both ways are taken) or required (logins without are refused); the certificate of "
         "the authority is in the ready line (default: off)",
+    )
+    database.add_argument(
+        "--ca-mode",
+        type=_choice(CaMode),
+        default=CaMode.INSTANCE,
+        metavar="MODE",
+        help="with TLS: instance (the certificate names the instance and no host, as by default on Cloud SQL, so "
+        "verify-full fails) or shared (it has the DNS name localhost) (default: instance)",
     )
     database.add_argument("--no-postgres", action="store_true", help="only the metadata server")
     database.add_argument(
@@ -186,8 +196,8 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _choice(choices: type[CacheModel] | type[TlsMode]) -> Any:
-    def convert(text: str) -> CacheModel | TlsMode:
+def _choice(choices: type[CacheModel] | type[CaMode] | type[TlsMode]) -> Any:
+    def convert(text: str) -> CacheModel | CaMode | TlsMode:
         try:
             return choices(text)
         except ValueError:

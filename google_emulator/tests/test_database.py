@@ -216,13 +216,20 @@ class TlsOn(DatabaseTest):
                 self.assertEqual(await connection.fetchval("SELECT 1"), 1)
                 self.assertEqual(self.last_login().tls, encrypted)
 
-    async def test_the_certificate_is_good_for_the_name_and_the_address(self) -> None:
-        context = ssl.create_default_context(cafile=self.world.ca)
+    async def test_the_certificate_names_the_instance_and_no_host(self) -> None:
+        """As Cloud SQL's default does (cloud-sql-go-connector, tls_verify.go): verify-ca works and verify-full does not."""
         for host in ("127.0.0.1", "localhost"):
             with self.subTest(host=host):
-                connection = await self.connect(host=host, ssl=context)
+                verify_ca, verify_full = (ssl.create_default_context(cafile=self.world.ca) for _ in range(2))
+                verify_ca.check_hostname = False
+                connection = await self.connect(host=host, ssl=verify_ca)
                 value = os.urandom(4 * 1024 * 1024)
                 self.assertEqual(await connection.fetchval("SELECT $1::bytea", value), value)
+                certificate = connection._transport.get_extra_info("ssl_object").getpeercert()
+                self.assertEqual(certificate["subject"], ((("commonName", "my-project:prefect-db"),),))
+                self.assertNotIn("subjectAltName", certificate)
+                with self.assertRaisesRegex(ssl.SSLCertVerificationError, "mismatch|not valid for|doesn't match"):
+                    await self.connect(host=host, ssl=verify_full)
 
     async def test_another_authority_does_not_vouch_for_it(self) -> None:
         with self.assertRaises(ssl.SSLCertVerificationError):
@@ -230,6 +237,17 @@ class TlsOn(DatabaseTest):
 
     async def test_refused_over_tls(self) -> None:
         await self.assert_refused("28000", IAM_REFUSAL, token="ya29.c.unknown", ssl="require")
+
+
+class TlsOfASharedAuthority(DatabaseTest):
+    options = {"tls": "on", "ca_mode": "shared"}
+
+    async def test_the_certificate_is_good_for_the_dns_name_alone(self) -> None:
+        verify_full = ssl.create_default_context(cafile=self.world.ca)
+        await self.connect(host="localhost", ssl=verify_full)
+        self.assertTrue(self.last_login().tls)
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            await self.connect(host="127.0.0.1", ssl=verify_full)
 
 
 class TlsRequired(DatabaseTest):

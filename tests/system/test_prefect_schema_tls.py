@@ -10,7 +10,7 @@ import pytest
 
 from prefect_load import CREATE_FLOW, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
-from supervisor import Supervisor
+from supervisor import Supervisor, run
 from google_emulator.client import World
 
 
@@ -37,11 +37,17 @@ def tables_by_schema(world: World) -> dict[str, set[str]]:
 
 @pytest.mark.prefect
 @pytest.mark.long
-@pytest.mark.parametrize(("rotation", "ssl"), [("restart", "verify-full"), ("in-place", "verify-ca")])
-def test_prefect_works_in_its_own_schema_over_verified_tls(rotation: str, ssl: str, tmp_path: Path) -> None:
-    with World(token_life="1h", tls="required", schema="prefect") as world:
+@pytest.mark.parametrize(
+    ("rotation", "ssl", "ca_mode", "host"),
+    # The certificate of an instance with an authority of its own names no host, so verify-full needs the other kind.
+    [("restart", "verify-full", "shared", "localhost"), ("in-place", "verify-ca", "instance", "127.0.0.1")],
+)
+def test_prefect_works_in_its_own_schema_over_verified_tls(
+    rotation: str, ssl: str, ca_mode: str, host: str, tmp_path: Path
+) -> None:
+    with World(token_life="1h", tls="required", ca_mode=ca_mode, schema="prefect") as world:
         assert world.ca
-        settings = {"DB_SSL": ssl, "DB_SSL_ROOT_CERT": world.ca, "DB_SCHEMA": "prefect"}
+        settings = {"DB_IP": host, "DB_SSL": ssl, "DB_SSL_ROOT_CERT": world.ca, "DB_SCHEMA": "prefect"}
         environment = prefect_environment(tmp_path) | settings
         with Supervisor("--rotation", rotation, world=world, environment=environment) as supervisor:
             supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
@@ -53,3 +59,14 @@ def test_prefect_works_in_its_own_schema_over_verified_tls(rotation: str, ssl: s
             assert {"flow", "flow_run", "alembic_version"} <= tables["prefect"]
             logins = world.logins()
             assert logins and all(login.accepted and login.tls for login in logins)
+
+
+@pytest.mark.long
+def test_verify_full_by_address_fails_as_it_does_on_cloud_sql(tmp_path: Path) -> None:
+    with World(token_life="1h", tls="required") as world:
+        assert world.ca
+        settings = {"DB_SSL": "verify-full", "DB_SSL_ROOT_CERT": world.ca}
+        ended = run(world=world, environment=prefect_environment(tmp_path) | settings, timeout=START_LIMIT)
+        assert ended.process and ended.process.returncode == 3
+        assert any("certificate verify failed" in line for line in ended.errors)
+        assert world.logins() == []
