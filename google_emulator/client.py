@@ -224,6 +224,10 @@ class World:
         """Mints a token now; the metadata server answers with it from here on."""
         return MintedToken(**self._post("/tokens/rotate"))
 
+    def expire(self) -> None:
+        """Ends the life of every token minted so far. Who holds one is not told."""
+        self._post("/tokens/expire")
+
     def settings(self, **values: Any) -> dict[str, Any]:
         """Sets `life`, `cache_model` or `padded` for the tokens that are minted from now on."""
         return self._post("/tokens/settings", values)

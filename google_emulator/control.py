@@ -41,6 +41,7 @@ class ControlServer:
             ("GET", "/status"): self._status,
             ("GET", "/tokens"): self._tokens,
             ("POST", "/tokens/rotate"): self._rotate,
+            ("POST", "/tokens/expire"): self._expire,
             ("POST", "/tokens/settings"): self._settings,
             ("GET", "/metadata/log"): self._metadata_log,
             ("POST", "/metadata/script"): self._add_script,
@@ -123,6 +124,10 @@ class ControlServer:
     async def _rotate(self, request: Request) -> Any:
         now = time.time()
         return asdict(self._minted(self._cache.rotate(now), now))
+
+    async def _expire(self, request: Request) -> Any:
+        self._mint.expire_all(time.time())
+        return await self._tokens(request)
 
     async def _settings(self, request: Request) -> Any:
         settings = _object(request, ("life", "cache_model", "padded"))

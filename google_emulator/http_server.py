@@ -53,6 +53,8 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     delivery: Delivery = Delivery.WHOLE
+    # Told before the first byte, so before the client can know anything of the answer.
+    started: Callable[[], None] | None = None
     # Told after the last byte, with whether the client was still there.
     finished: Callable[[bool], None] | None = None
 
@@ -174,6 +176,11 @@ async def _wait(reader: asyncio.StreamReader, seconds: float) -> bool:
     return False
 
 
+def _tell_of_start(response: Response) -> None:
+    if response.started:
+        response.started()
+
+
 async def _deliver(
     response: Response,
     request: Request,
@@ -188,12 +195,14 @@ async def _deliver(
             return False
         match response.delivery:
             case Delivery.WHOLE:
+                _tell_of_start(response)
                 body = b"" if request.method == "HEAD" else response.body
                 writer.write(response.head(keep_alive) + body)
                 await writer.drain()
                 complete = True
                 return keep_alive
             case Delivery.CUT_BODY:
+                _tell_of_start(response)
                 writer.write(response.head(False) + response.body[: len(response.body) // 2])
                 await writer.drain()
             case Delivery.RESET:

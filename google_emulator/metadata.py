@@ -124,6 +124,9 @@ class MetadataServer:
             raise
         entry.status = response.status or None
 
+        def started() -> None:
+            entry.answered = time.time()
+
         def finished(complete: bool) -> None:
             entry.finished = time.time()
             for watcher in self._watchers:
@@ -133,7 +136,7 @@ class MetadataServer:
             if entry.is_token_request and len(self.script):
                 self._follow_script_soon()
 
-        response.finished = finished
+        response.started, response.finished = started, finished
         return response
 
     def _answer(self, request: Request, entry: MetadataRequest) -> Response:

@@ -25,6 +25,8 @@ class MetadataRequest:
     status: int | None = None
     token: str | None = None
     expires_in: Any = None
+    # Just before the answer's first byte was sent, and after its last one.
+    answered: float | None = None
     finished: float | None = None
     client_left_early: bool = False
 

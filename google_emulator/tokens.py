@@ -20,7 +20,7 @@ def token_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Token:
     number: int
     text: str
@@ -66,6 +66,11 @@ class Mint:
         self.tokens.append(token)
         self._by_text[text] = token
         return token
+
+    def expire_all(self, now: float) -> None:
+        """Ends the life of every token minted so far. A cache that holds one gets a new one at the next request."""
+        for token in self.tokens:
+            token.expires_at = min(token.expires_at, now)
 
     def find(self, text: str) -> Token | None:
         return self._by_text.get(text)
