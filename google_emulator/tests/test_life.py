@@ -94,7 +94,7 @@ class CleanEnd(LifeTest):
 
     def test_a_stop_while_it_starts(self) -> None:
         # What a start leaves in its folder, in this order.
-        for made in ("", "server.pem", "world-postgres-*", "world-postgres-*/data/*", "postgres.log"):
+        for made in ("", "server.pem", "postgres-*", "postgres-*/data/*", "postgres.log"):
             with self.subTest(made=made):
                 state = self.folder / "state"
                 process = self.start(f"--state-dir={state}", "--tls=on")

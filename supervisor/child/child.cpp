@@ -185,7 +185,11 @@ void Child::signal_orphans(int signal, bool new_ones_only) {
         return;
     }
     for (const pid_t orphan : processes_.children()) {
-        const bool is_new = orphans_signalled_.insert(orphan).second;
+        const bool is_new = !orphans_signalled_.contains(orphan);
+        // CONT follows TERM. An orphan that came between the two has not got its TERM yet.
+        if (signal != SIGCONT) {
+            orphans_signalled_.insert(orphan);
+        }
         const bool is_in_group = group_ && processes_.is_in_group(orphan, *group_);
         if (!is_in_group && (is_new || !new_ones_only)) {
             processes_.signal_process(orphan, signal);

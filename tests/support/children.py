@@ -1,13 +1,14 @@
 """Programs for the supervisor to run, which tell on standard output what happens to them.
 
 Each is a function of this file and runs as `python children.py NAME ARGUMENTS...`; `child("NAME", ...)` is
-that command.
+that command. What one of them waits for is an event that a test or another process causes, and never a time.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def child(name: str, *arguments: object) -> list[str]:
-    # Without site-packages and the variables of Python the start takes a quarter of the time.
+    # Without site-packages and Python's environment variables the start takes a quarter of the time.
     return [sys.executable, "-S", "-E", __file__, name, *map(str, arguments)]
 
 
@@ -25,7 +26,7 @@ def say(text: str) -> None:
 
 
 def drains(seconds: str, code: str, enough: str = "1000") -> None:
-    """Says and counts every stop; ends with `code` so long after the first, or at the `enough`th at once."""
+    """Says and counts every stop. Ends with `code` that many seconds after the first, and at once at the `enough`th."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     say("up")
     count, ends_at = 0, None
@@ -56,24 +57,76 @@ def stops_itself() -> None:
 
 
 def family(manners: str, end: str) -> None:
-    """Has a child in its group, one in a session of its own, and one below that in yet another."""
+    """Has a child in its group, one in a session of its own, and one below that in yet another. Then stays, or ends
+    with the exit code `end`."""
     if manners == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if os.fork() == 0:
-        say("group")
+    reader, writer = os.pipe()
+
+    def say_and_stay(what: str) -> None:
+        say(what)
+        os.write(writer, b".")
         time.sleep(600)
+
+    if os.fork() == 0:
+        say_and_stay("group")
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.setsid()
-            say("session in session")
-            time.sleep(600)
-        say("session")
-        time.sleep(600)
+            say_and_stay("session in session")
+        say_and_stay("session")
     if end == "stays":
         time.sleep(600)
-    time.sleep(0.5)
+    # The whole family is there before its head ends.
+    wait_for_bytes(reader, 3)
     sys.exit(int(end))
+
+
+def wait_for_bytes(reader: int, count: int) -> None:
+    while count:
+        count -= len(os.read(reader, count))
+
+
+def leaves_a_deaf_one(code: str) -> None:
+    """Ends with `code` once a process of its group ignores TERM."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(writer, b".")
+        time.sleep(600)
+    wait_for_bytes(reader, 1)
+    sys.exit(int(code))
+
+
+def reaps_its_own(code: str) -> None:
+    """Leaves a zombie child unreaped until the supervisor has reaped an orphan, and says the zombie's exit code."""
+    own = os.fork()
+    if own == 0:
+        os._exit(int(code))
+    # Waits until it is a zombie, and leaves it one.
+    os.waitid(os.P_PID, own, os.WEXITED | os.WNOWAIT)
+    reader, writer = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        orphan = os.fork()
+        if orphan:
+            os.write(writer, f"{orphan}\n".encode())
+        os._exit(0)
+    os.waitpid(middle, 0)
+    wait_until_reaped(int(os.read(reader, 20)))
+    _, status = os.waitpid(own, 0)
+    say(f"its code is {os.waitstatus_to_exitcode(status)}")
+    time.sleep(600)
+
+
+def wait_until_reaped(pid: int) -> None:
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
 
 
 def changes_group() -> None:
@@ -91,20 +144,46 @@ def changes_group() -> None:
 
 
 def keeps_a_zombie(code: str) -> None:
-    """Leaves a group that goes on to exist: a dead member's parent, which left it, does not reap it."""
+    """Leaves a group that goes on to exist: the parent of a member left the group and does not reap that member.
+
+    So a rotation stays between two children for as long as it waits for the group. In that moment the parent asks the
+    supervisor's probes, says what they answered, and sends the supervisor a TERM. It is told apart from the test by
+    having nothing else to do: all it has to do comes within milliseconds of the moment's beginning.
+    """
     group = os.getpid()
+    port = health_port_of(os.getppid())
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setpgid(0, 0)
         if os.fork() == 0:
             os.setpgid(0, group)
             os.write(writer, b".")
+            time.sleep(600)
+        # Only the supervisor reaps the child, and only then has it seen that the child ended.
+        wait_until_reaped(group)
+        for path in ("/livez", "/readyz", "/status"):
+            say(f"{path}: {ask_probe(port, path)}")
+        os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(600)
-    os.read(reader, 1)
+    wait_for_bytes(reader, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     say("up")
     signal.sigwait(STOPS)
     sys.exit(int(code))
+
+
+def health_port_of(supervisor: int) -> int:
+    arguments = Path(f"/proc/{supervisor}/cmdline").read_bytes().split(b"\0")
+    return int(arguments[arguments.index(b"--health-address") + 1].rpartition(b":")[2])
+
+
+def ask_probe(port: int, path: str) -> str:
+    """The status of the answer and its body, in one line."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = connection.makefile("rb").read().decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return " ".join([head.split()[1], *body.split()])
 
 
 def leaves_others_behind() -> None:
@@ -150,30 +229,39 @@ def makes_orphans(count: str, orphan: str = "") -> None:
     time.sleep(600)
 
 
-def serves_health(folder: str, drain_seconds: str = "0") -> None:
-    """Answers as Prefect's health page does: when the file `open` is there, with 503 until `good` is."""
+def serves_health(folder: str, end: str = "at once") -> None:
+    """Answers as Prefect's health page does: once the file `open` is there, with 503 until `good` is. Each question
+    adds its time and the status of its answer, as a line, to the file `questions`. At TERM it ends, at once or (`end`
+    is "waits") when the file `drained` is there."""
     # The other programs start faster without it.
     import http.server
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             good = Path(folder, "good").exists() and self.path in ("/api/health", "/base/health")
-            self.send_response(200 if good else 503)
+            status = 200 if good else 503
+            with Path(folder, "questions").open("a") as questions:
+                questions.write(f"{time.time()} {status}\n")
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(b"true" if good else b"false")
 
         def log_message(self, *_: object) -> None:
             pass
 
+    def wait_for_file(name: str) -> None:
+        while not Path(folder, name).exists():
+            time.sleep(0.05)
+
     def on_term(*_: object) -> None:
         say("draining")
-        time.sleep(float(drain_seconds))
+        if end == "waits":
+            wait_for_file("drained")
         os._exit(0)
 
     signal.signal(signal.SIGTERM, on_term)
     say("up")
-    while not Path(folder, "open").exists():
-        time.sleep(0.05)
+    wait_for_file("open")
     http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever(0.05)
 
 

@@ -7,8 +7,8 @@
         assert not supervisor.processes()
 
 `command` is what comes after `--` (None: the default, Prefect). `environment` is laid over a small clean
-one and the world's; None as a value takes a variable out. `ready_url` is passed on as the flag. Health is
-answered on `health_port` unless `health=False`, which is `--health-address off`; None leaves the flag out.
+one and the world's; None as a value takes a variable out. `ready_url` is passed on as the flag, with `{port}` in
+it replaced by `port`. Health is answered on `health_port` unless `health=False`, which is `--health-address off`; None leaves the flag out.
 `port` is a free one for the child, given as PORT. Both stay reserved for the test.
 
 `pid1=True` makes it PID 1 of its own PID namespace; `pid` is then its number outside, where signals come
@@ -54,8 +54,8 @@ BINARY = Path(os.environ.get("PREFECT_SUPERVISOR_BINARY", REPOSITORY / "build/re
 RUN_MARK = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"run-{os.getpid()}")
 _numbers = itertools.count(1)
 
-# Generous: the machine may be slow, and whoever waits for something that comes never waits this long in vain.
-LIMIT = 30.0
+# Generous, for the machine may be slow. Only a test that fails waits for so long.
+LIMIT = 60.0
 
 DATABASE = {"DB_USER": "prefect-sa@my-project.iam", "DB_IP": "127.0.0.1", "DB_NAME": "prefect"}
 
@@ -66,10 +66,10 @@ class ReservedPort:
     The socket that holds it never listens, so that a program which sets SO_REUSEADDR can still bind the port.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.socket()
+    def __init__(self, host: str = "0.0.0.0") -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("0.0.0.0", 0))
+        self._socket.bind((host, 0))
         self.number = int(self._socket.getsockname()[1])
 
     def release(self) -> None:
@@ -187,7 +187,7 @@ class Supervisor:
         if self._health is not None and not given:
             line += ["--health-address", f"127.0.0.1:{self.health_port}" if self._health else "off"]
         if self._ready_url is not None:
-            line += ["--ready-url", self._ready_url]
+            line += ["--ready-url", self._ready_url.replace("{port}", str(self.port))]
         return line if self.command is None else [*line, "--", *self.command]
 
     def environment(self) -> dict[str, str]:
@@ -317,9 +317,13 @@ class Supervisor:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"it runs on after {timeout:g} s:\n{self.transcript()}") from None
-        # A process that outlived it holds the pipes open: that is for the test to find, not to wait for.
-        for reader in self._readers:
-            reader.join(1.0)
+        # A process that outlived it holds the pipes open. That is for the test to find, and not to be waited for here.
+        deadline = time.monotonic() + LIMIT
+        while any(reader.is_alive() for reader in self._readers) and time.monotonic() < deadline:
+            if marked_pids(self.mark):
+                break
+            for reader in self._readers:
+                reader.join(0.05)
         return code
 
     def stop(self, number: int = SIGTERM, timeout: float = LIMIT) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -15,6 +18,9 @@ both = pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID
 both_signals = pytest.mark.parametrize("number", [SIGTERM, SIGINT], ids=["TERM", "INT"])
 with_and_without_token = pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
 
+# The log cuts its times to whole milliseconds.
+LOG_PRECISION = 0.001
+
 
 def seconds_to_stop(supervisor: Supervisor) -> float:
     """From the supervisor's own first notice of the signal to its last line."""
@@ -22,6 +28,24 @@ def seconds_to_stop(supervisor: Supervisor) -> float:
     stopped = supervisor.log[-1]
     assert stopped.message == "stopped", supervisor.transcript()
     return (stopped.time - asked.time).total_seconds()
+
+
+@contextmanager
+def asked_again_and_again(supervisor: Supervisor) -> Iterator[None]:
+    """If one more stop gave it more time, so many of them would let it run on for ever."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.05) and supervisor.alive:
+            supervisor.signal(SIGTERM)
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asker.join()
 
 
 @both
@@ -33,7 +57,7 @@ def test_an_idle_child_drains_and_its_exit_code_is_ours(world, pid1: bool, numbe
         supervisor.wait_for_output("up")
         assert supervisor.stop(number) == 7
         assert supervisor.output == ["up", f"{signal.Signals(number).name[3:]} 1", "drained"]
-        assert 0.3 <= seconds_to_stop(supervisor) < 8
+        assert seconds_to_stop(supervisor) >= 0.4 - LOG_PRECISION
         assert not supervisor.processes()
 
 
@@ -49,15 +73,18 @@ def test_a_child_that_dies_of_the_signal_makes_it_the_signals_code(world, pid1: 
 @both
 @both_signals
 @pytest.mark.parametrize(
-    "step", [{"answer": "hang"}, {"status": 503, "times": 1000}], ids=["hanging", "refused"]
+    "step", [{"answer": "hang"}, {"answer": "status", "status": 503, "times": 1000}], ids=["hanging", "refused"]
 )
 def test_a_stop_while_it_waits_for_the_first_token(world, pid1: bool, number: int, step: dict) -> None:
     world.script(step)
     with Supervisor("--stop-timeout", "1s", command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
         supervisor.wait_for_health("/livez", 503)
         wait_until(world.token_requests, "the first token request")
-        assert supervisor.stop(number, timeout=5) == 128 + number
+        assert supervisor.stop(number) == 128 + number
         assert "child: started" not in supervisor.messages()
+        if step["answer"] == "hang":
+            # It did not wait for the end of its request, which it would have called a failure.
+            assert not any(message.startswith("token: can't get one") for message in supervisor.messages())
         assert not supervisor.processes()
 
 
@@ -75,10 +102,9 @@ def test_a_second_stop_is_forwarded_too(pid1: bool) -> None:
 def test_a_second_stop_gives_no_more_time(pid1: bool) -> None:
     with Supervisor("--no-token", "--stop-timeout", "1s", command=child("deaf"), pid1=pid1) as supervisor:
         supervisor.wait_for_output("up")
-        supervisor.signal(SIGTERM)
-        supervisor.wait_for_log("stop: asked to end")
-        assert supervisor.stop(SIGTERM) == 137
-        assert 1 <= seconds_to_stop(supervisor) <= 1 + 1
+        with asked_again_and_again(supervisor):
+            assert supervisor.wait() == 137
+        assert seconds_to_stop(supervisor) >= 1 - LOG_PRECISION
         assert not supervisor.processes()
 
 
@@ -93,14 +119,14 @@ def test_a_child_that_ignores_the_stop_is_killed_after_the_stop_timeout(
     ) as supervisor:
         supervisor.wait_for_output("up")
         assert supervisor.stop() == 137
-        assert 0.6 <= seconds_to_stop(supervisor) <= 0.6 + 1
+        assert seconds_to_stop(supervisor) >= 0.6 - LOG_PRECISION
         assert not supervisor.processes()
 
 
 @both
 def test_a_child_that_is_stopped_is_continued_to_drain(pid1: bool) -> None:
     with Supervisor(
-        "--no-token", "--stop-timeout", "20s", command=child("drains", 0, 4), pid1=pid1
+        "--no-token", "--stop-timeout", "10m", command=child("drains", 0, 4), pid1=pid1
     ) as supervisor:
         supervisor.wait_for_output("up")
         (only_child,) = (found for found in supervisor.processes() if found.pid != supervisor.pid)
@@ -116,44 +142,46 @@ def test_a_child_that_keeps_stopping_itself_is_killed() -> None:
     with Supervisor("--no-token", "--stop-timeout", "500ms", command=child("stops_itself")) as supervisor:
         supervisor.wait_for_output("up")
         assert supervisor.stop() == 137
-        assert seconds_to_stop(supervisor) <= 0.5 + 1
+        assert seconds_to_stop(supervisor) >= 0.5 - LOG_PRECISION
         assert not supervisor.processes()
 
 
 @both
 @pytest.mark.parametrize("manners", ["polite", "deaf"])
 def test_a_stop_leaves_nothing_of_the_childs_descendants(pid1: bool, manners: str) -> None:
+    # Only the deaf ones are waited for.
+    timeout = "800ms" if manners == "deaf" else "10m"
     with Supervisor(
-        "--no-token", "--stop-timeout", "800ms", command=child("family", manners, "stays"), pid1=pid1
+        "--no-token", "--stop-timeout", timeout, command=child("family", manners, "stays"), pid1=pid1
     ) as supervisor:
         for name in ("group", "session", "session in session"):
             supervisor.wait_for_output(name, whole=True)
         assert len(supervisor.processes()) == 5
         assert supervisor.stop() == (137 if manners == "deaf" else 143)
-        assert seconds_to_stop(supervisor) <= 0.8 + 1
         assert not supervisor.processes()
 
 
 @both
 @pytest.mark.parametrize("manners", ["polite", "deaf"])
 def test_a_child_that_ends_by_itself_leaves_nothing_of_its_descendants(pid1: bool, manners: str) -> None:
+    timeout = "800ms" if manners == "deaf" else "10m"
     with Supervisor(
-        "--no-token", "--stop-timeout", "800ms", command=child("family", manners, 3), pid1=pid1
+        "--no-token", "--stop-timeout", timeout, command=child("family", manners, 3), pid1=pid1
     ) as supervisor:
         assert supervisor.wait() == 3
         assert {"group", "session", "session in session"} <= set(supervisor.output)
-        ended = supervisor.wait_for_log("child: ended by itself")
-        assert (supervisor.log[-1].time - ended.time).total_seconds() <= 0.8 + 1
+        assert "child: ended by itself" in supervisor.messages()
         assert not supervisor.processes()
 
 
-def test_a_stop_while_leftovers_of_an_ended_child_are_cleared() -> None:
+def test_stops_while_leftovers_of_an_ended_child_are_cleared_give_no_more_time() -> None:
     with Supervisor(
         "--no-token", "--stop-timeout", "1500ms", command=child("family", "deaf", 3)
     ) as supervisor:
         ended = supervisor.wait_for_log("child: ended by itself")
-        assert supervisor.stop() == 3
-        assert (supervisor.log[-1].time - ended.time).total_seconds() <= 1.5 + 1
+        with asked_again_and_again(supervisor):
+            assert supervisor.wait() == 3
+        assert (supervisor.log[-1].time - ended.time).total_seconds() >= 1.5 - LOG_PRECISION
         assert not supervisor.processes()
 
 
@@ -162,5 +190,6 @@ def test_a_stop_in_the_moment_of_the_start_is_kept() -> None:
     for _ in range(20):
         with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
             supervisor.wait_for_log("starting")
-            assert supervisor.stop(timeout=6) == 143
+            # 137 would be the stop timeout's.
+            assert supervisor.stop() == 143
             assert not supervisor.processes()
