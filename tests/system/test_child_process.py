@@ -66,7 +66,6 @@ def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], p
             wait_until(
                 lambda: {entry.name for entry in (found.directory / "fd").iterdir()} == {"0", "1", "2"},
                 "the child to have the three standard descriptors alone",
-                timeout=5,
             )
             descriptors = {entry.name: os.readlink(entry) for entry in (found.directory / "fd").iterdir()}
             assert descriptors["0"] == os.devnull

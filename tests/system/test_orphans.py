@@ -52,8 +52,7 @@ def test_an_orphans_exit_code_is_not_ours(pid1: bool) -> None:
 
 @both
 def test_a_zombie_of_the_childs_own_is_left_to_the_child(pid1: bool) -> None:
-    script = "(exit 4) & sleep 0.5; wait $! ; echo its code is $?; exec sleep 600"
-    with Supervisor("--no-token", command=["sh", "-c", script], pid1=pid1) as supervisor:
+    with Supervisor("--no-token", command=child("reaps_its_own", 4), pid1=pid1) as supervisor:
         supervisor.wait_for_output("its code is 4")
 
 

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from children import child
+from processes import find_process
 from supervisor import Supervisor, wait_until
 
 FORWARDED = [
@@ -28,6 +29,12 @@ with_and_without_token = pytest.mark.parametrize("token", [True, False], ids=["t
 
 def name(number: int) -> str:
     return signal.strsignal(number) or str(number)
+
+
+def all_are_taken(supervisor: Supervisor) -> bool:
+    """Whether the supervisor has read every signal that was sent to it (proc(5), /proc/PID/status)."""
+    process = find_process(supervisor.pid)
+    return process is not None and int(process.status["ShdPnd"], 16) == int(process.status["SigPnd"], 16) == 0
 
 
 def other_processes(supervisor: Supervisor) -> list[str]:
@@ -118,8 +125,9 @@ def test_terminal_stops_are_forwarded_without_a_token(number: int, pid1: bool) -
 
 
 def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
-    world.script({"answer": "token", "delay": 1})
-    with Supervisor(command=["sleep", "600"], world=world) as supervisor:
+    world.script({"status": 503, "times": 1000})
+    fence = signal.SIGUSR1
+    with Supervisor(command=child("reports_signals", *map(int, FORWARDED + REAL_TIME)), world=world) as supervisor:
         supervisor.wait_for_health("/livez", 503)
         for number in [
             *FORWARDED,
@@ -130,7 +138,15 @@ def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
             signal.SIGXCPU,
         ]:
             supervisor.signal(number)
-        supervisor.wait_for_log("child: started")
+        wait_until(lambda: all_are_taken(supervisor), "the supervisor to take the signals")
+        assert "child: started" not in supervisor.messages()
+        world.clear()
+        supervisor.wait_for_output("child is ")
+        # What had been kept would have come before this one.
+        supervisor.signal(fence)
+        supervisor.wait_for_output("child got ")
+        got = [line for line in supervisor.output if line.startswith("child got ")]
+        assert got == [f"child got {int(fence)}"]
         assert supervisor.health("/livez").status == 200
         assert supervisor.stop() == 143
 
@@ -152,6 +168,8 @@ def test_signals_that_are_nobodys_do_not_end_the_supervisor(pid1: bool) -> None:
         supervisor.wait_for_log("child: started")
         for number in numbers:
             supervisor.signal(number)
+        # Those that the supervisor ignores are never pending.
+        wait_until(lambda: all_are_taken(supervisor), "the supervisor to take the signals")
         assert supervisor.health("/livez").status == 200
         assert len(other_processes(supervisor)) == 1
         assert supervisor.stop() == 143

@@ -1,12 +1,15 @@
 """Rotations by restart with children of every manner, and stops that come in the middle of one.
 
 A rotation comes 30 s after the child's start at the earliest. So all of these supervisors run side by side,
-and each of them is one part of the one test.
+and each of them is one part of the one test. What a part must do before a timeout of the supervisor, it has
+minutes for; a timeout that a part waits for is short, and only its lower bound is checked, on the supervisor's
+own log. How soon after the timeout something happens depends on the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -18,11 +21,15 @@ import pytest
 
 from children import child
 from processes import Process, find_process
-from supervisor import Supervisor, pid_namespace_command
+from supervisor import Supervisor, pid_namespace_command, skip_without_namespaces
 from google_emulator.client import World
 
 FLOOR = 30
-UNTIL_ROTATION = 90.0
+UNTIL_ROTATION = 150.0
+# The log cuts its times to whole milliseconds.
+LOG_PRECISION = 0.001
+# Timeouts that must not end while a part works.
+PATIENT = ("--drain-timeout", "10m", "--stop-timeout", "10m")
 URL = "PREFECT_API_DATABASE_CONNECTION_URL"
 
 
@@ -63,24 +70,28 @@ def two_stops_while_it_drains_are_both_forwarded(supervisor: Supervisor) -> None
 
 
 def a_stop_while_a_deaf_child_drains_counts_its_own_timeout(supervisor: Supervisor) -> None:
+    """The drain timeout is ten minutes here."""
     wait_for_drain(supervisor)
     assert supervisor.stop() == 137
-    assert 1 <= seconds_from(supervisor, "stop: asked to end") <= 1 + 1
+    supervisor.wait_for_log("stop: the child did not end within the stop timeout, killing it")
+    assert seconds_from(supervisor, "stop: asked to end") >= 1 - LOG_PRECISION
     ended_for_good(supervisor)
 
 
 def a_stop_between_two_children_starts_none(supervisor: Supervisor) -> None:
+    """The child's own group asks the probes and sends the stop, for the moment lasts no longer than two seconds."""
     supervisor.wait_for_log("rotation: child drained", timeout=UNTIL_ROTATION)
-    assert supervisor.health("/livez").status == 200 and supervisor.health("/readyz").status == 503
-    assert supervisor.status()["state"] == "replacing" and supervisor.status()["child"] is None
-    assert supervisor.stop() == 5
-    assert seconds_from(supervisor, "rotation: child drained") <= 1 + 1
+    assert supervisor.wait() == 5
+    up, live, ready, status = supervisor.output
+    assert up == "up" and live.startswith("/livez: 200 ") and ready == "/readyz: 503 replacing"
+    told = json.loads(status.removeprefix("/status: 200 "))
+    assert told["state"] == "replacing" and told["child"] is None
     ended_for_good(supervisor)
 
 
 def a_deaf_child_is_killed_after_the_drain_timeout_and_replaced(supervisor: Supervisor) -> None:
     drained = supervisor.wait_for_log("rotation: child drained", timeout=UNTIL_ROTATION)
-    assert 1000 <= drained.fields["took_ms"] < 5000
+    assert drained.fields["took_ms"] >= 1000
     assert "killed" in drained.fields["how"] and drained.fields["code"] == 137
     supervisor.wait_for_output("up", count=2)
     assert supervisor.status()["restarts"] == 1
@@ -128,6 +139,7 @@ def the_next_child_gets_the_new_token_and_nothing_of_the_old_group_is_left(super
 
 def a_child_that_ends_by_itself_while_a_rotation_is_held_back_is_the_end(supervisor: Supervisor) -> None:
     supervisor.wait_for_log("rotation: held back", timeout=UNTIL_ROTATION)
+    supervisor.wait_for_output("up")
     os.kill(direct_children(supervisor)[0].pid, SIGTERM)
     assert supervisor.wait() == 4
     ended_for_good(supervisor)
@@ -141,25 +153,30 @@ class Part:
 
 
 PARTS = [
-    Part(a_stop_while_it_drains_is_its_end, child("drains", 1.5, 7)),
-    Part(two_stops_while_it_drains_are_both_forwarded, child("drains", 600, 9, 3)),
-    Part(a_stop_while_a_deaf_child_drains_counts_its_own_timeout, child("deaf"), ("--stop-timeout", "1s")),
-    Part(a_stop_between_two_children_starts_none, child("keeps_a_zombie", 5), ("--stop-timeout", "1s")),
+    Part(a_stop_while_it_drains_is_its_end, child("drains", 600, 7, 2), PATIENT),
+    Part(two_stops_while_it_drains_are_both_forwarded, child("drains", 600, 9, 3), PATIENT),
+    Part(
+        a_stop_while_a_deaf_child_drains_counts_its_own_timeout,
+        child("deaf"),
+        ("--drain-timeout", "10m", "--stop-timeout", "1s"),
+    ),
+    Part(a_stop_between_two_children_starts_none, child("keeps_a_zombie", 5), PATIENT),
     Part(
         a_deaf_child_is_killed_after_the_drain_timeout_and_replaced,
         child("deaf"),
         ("--drain-timeout", "1s", "--stop-timeout", "500ms"),
     ),
-    Part(a_stopped_child_is_continued_to_drain, child("drains", 0.2, 0)),
+    Part(a_stopped_child_is_continued_to_drain, child("drains", 0.2, 0), PATIENT),
     Part(
         the_next_child_gets_the_new_token_and_nothing_of_the_old_group_is_left,
         child("leaves_others_behind"),
-        ("--refresh-interval", "1s", "--stop-timeout", "1s"),
+        # At the end one of its processes is deaf, and so this is how long the end takes.
+        ("--refresh-interval", "1s", "--drain-timeout", "10m", "--stop-timeout", "5s"),
     ),
     Part(
         a_child_that_ends_by_itself_while_a_rotation_is_held_back_is_the_end,
         child("drains", 0, 4),
-        ("--refresh-interval", "1s"),
+        ("--refresh-interval", "1s", *PATIENT),
     ),
 ]
 
@@ -169,6 +186,9 @@ def test_rotations_and_the_stops_in_them(subtests) -> None:
     ways = {"child process": False}
     if pid_namespace_command() is not None:
         ways["PID 1"] = True
+    else:
+        with subtests.test(msg="PID 1"):
+            skip_without_namespaces()
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(World(postgres=False, token_life="1h", cache_model="none"))
         pool = stack.enter_context(ThreadPoolExecutor(len(PARTS) * len(ways)))
@@ -185,7 +205,7 @@ def test_rotations_and_the_stops_in_them(subtests) -> None:
         for name, supervisor, checked in running:
             with subtests.test(msg=name):
                 try:
-                    checked.result(UNTIL_ROTATION + 60)
+                    checked.result(UNTIL_ROTATION + 300)
                 except Exception:
                     print(supervisor.transcript())
                     raise
