@@ -11,6 +11,8 @@
 #include <malloc.h>
 #include <string.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
@@ -262,13 +264,15 @@ TEST_CASE_METHOD(Fixture, "A server that does not answer delays no other request
 // curl tries ::1 first, where nobody listens, and then a new socket with the old one's number.
 TEST_CASE_METHOD(Fixture, "A host of two addresses of which one refuses answers as fast as any") {
     Server server{loop, http("200 OK", "", "here")};
-    const auto begin = std::chrono::steady_clock::now();
+    auto shortest = std::chrono::steady_clock::duration::max();
     for (int i = 0; i < 20; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
         const auto answer = get({.url = server.url("localhost")});
+        shortest = std::min(shortest, std::chrono::steady_clock::now() - begin);
         REQUIRE(answer.has_value());
     }
-    // The lost event made each wait for a timer of at least 200 ms.
-    CHECK(std::chrono::steady_clock::now() - begin < 3s);
+    // The lost event made each of them wait for a timer of at least 200 ms. A busy machine delays some, and not all.
+    CHECK(shortest < 200ms);
 }
 
 TEST_CASE("A client that goes away takes its requests with it") {
@@ -278,9 +282,11 @@ TEST_CASE("A client that goes away takes its requests with it") {
     {
         HttpClient client{loop};
         client.get({.url = server.url()}, [&done](const Result<HttpAnswer>&) { done = true; });
-        loop.run_for(10ms);
+        while (server.requests().empty()) {
+            REQUIRE(loop.run_one_for(20s) == 1);
+        }
     }
-    loop.restart();
+    // Long enough for the answer of a server that is not delayed; the callback must not be called at any later time either.
     loop.run_for(100ms);
     CHECK_FALSE(done);
 }
