@@ -12,6 +12,7 @@ STAND_IN_FAIL             "before N", "after N": the Nth command fails without o
                           all that begin like it fail; "kept COMMAND": they delete nothing of what there is
 STAND_IN_JOB_HANGS        a pipe: a job writes its process id to it and then hangs
 STAND_IN_INSTANCE_STATE   of the Cloud SQL instance, instead of RUNNABLE
+STAND_IN_REGION           the only region that has anything, instead of us-central1
 STAND_IN_SERVICE_URL      of the Cloud Run service, instead of one on run.app
 STAND_IN_KEEP_SECRET      a file for the text of a secret that is made
 STAND_IN_WATCH_PROCESSES  write down the arguments of every process of the session, at each command
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 HOME = os.environ["STAND_IN_HOME"]
 POSTGRES = os.environ.get("STAND_IN_POSTGRES")
+REGION = os.environ.get("STAND_IN_REGION", "us-central1")
 PROJECT_NUMBER = "123456789012"
 
 
@@ -202,8 +204,9 @@ class Cloud:
             refuse("The required property [project] is not currently set.")
         if os.environ.get("CLOUDSDK_CORE_DISABLE_PROMPTS") != "1" and "delete" in command:
             refuse("This prompt could not be answered because you are not in an interactive session.")
-        if "--region" in flags and flags["--region"] != os.environ.get("STAND_IN_REGION", "us-central1"):
-            refuse(f"there is nothing in {flags['--region']}")
+        for flag in ("--region", "--location", "--locations"):
+            if flags.get(flag, REGION) != REGION:
+                refuse(f"there is nothing in {flags[flag]}")
         account = f"account {self.account(flags)}" if "--member" in flags else ""
         instance = f"instance {flags.get('--instance', name)}"
         match command.removeprefix("beta "):
@@ -325,7 +328,7 @@ class Cloud:
             case "sql instances describe":
                 self.get(instance)
                 state = os.environ.get("STAND_IN_INSTANCE_STATE", "RUNNABLE")
-                link = f"projects/tenant/regions/us-central1/serviceAttachments/{name}"
+                link = f"projects/tenant/regions/{REGION}/serviceAttachments/{name}"
                 self.answer(flags, {"value(state)": state, "value(pscServiceAttachmentLink)": link})
             case _:
                 refuse(f"the stand-in does not know what {command} does")
@@ -344,8 +347,8 @@ class Cloud:
     def image(self, reference: str) -> str:
         """us-central1-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG"""
         host, project, repository, name = reference.split("/")
-        if not host.endswith("-docker.pkg.dev") or project != self.project:
-            refuse(f"{reference} is not in this project")
+        if host != f"{REGION}-docker.pkg.dev" or project != self.project:
+            refuse(f"{reference} is not in this project and region")
         return f"repository {repository}/{name.replace(':', '/')}"
 
     def docker(self, arguments: list[str]) -> None:
@@ -382,7 +385,7 @@ class Cloud:
         write(f"{HOME}/yaml/{kind}", text)
         if resource["kind"] != kind:
             refuse(f"this is no {kind}")
-        if resource["metadata"]["labels"]["cloud.googleapis.com/location"] != "us-central1":
+        if resource["metadata"]["labels"]["cloud.googleapis.com/location"] != REGION:
             refuse("You must specify a region.")
         spec = task_or_revision(resource)["spec"]
         self.get(f"account {spec['serviceAccountName']}")

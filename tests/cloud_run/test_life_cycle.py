@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from google_cloud import LIMIT, SCRIPTS, GoogleCloud
+from google_cloud import LIMIT, PROJECT, SCRIPTS, GoogleCloud
 
 SCRIPT_OPTIONS = {"setup": [], "deploy": [], "cleanup": ["--yes"]}
 BEFORE = {"setup": [], "deploy": ["setup"], "cleanup": ["setup", "deploy"]}
@@ -61,7 +61,7 @@ def test_a_cleanup_of_what_is_gone_succeeds(cloud: GoogleCloud) -> None:
 @pytest.mark.parametrize("part", [0, 1, 2])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("script", list(SCRIPT_OPTIONS))
-def test_wherever_it_fails_it_says_what_to_do_and_a_second_run_mends_it(
+def test_wherever_it_fails_it_says_what_to_do_and_a_second_run_completes_it(
     script: str, when: str, part: int, tmp_path: Path
 ) -> None:
     """`before`: the command did nothing. `after`: it took effect, and its answer was lost."""
@@ -294,6 +294,60 @@ def test_a_public_service_is_made_private_by_the_next_deployment(cloud: GoogleCl
     assert "403" in private.stderr
     cloud.succeed("cleanup", "--yes")
     assert cloud.state == {}
+
+
+# Each with the default that it takes the place of (settings.sh).
+SETTINGS = {
+    "REGION": ("us-central1", "europe-west1"),
+    "DB_INSTANCE_NAME": ("prefect-db", "my-instance"),
+    "DB_NAME": ("prefect", "my_database"),
+    "DB_USER": ("prefect-sa", "my-account"),
+    "SERVER_SERVICE": ("prefect-server", "my-server"),
+    "WORKER_SERVICE": ("prefect-worker", "my-worker"),
+    "PSC_NETWORK_NAME": ("prefect-network", "my-network"),
+    "REPO_NAME": ("prefect-repo", "my-repository"),
+    "IMAGE_TAG": ("v1", "v2.5"),
+}
+# What has the letters of a default and is no setting: names of images and containers, and versions of APIs.
+NO_SETTINGS = (
+    *("/prefect-server", "/prefect-worker", "- name: prefect-server\n", "- name: prefect-worker\n"),
+    *("serving.knative.dev/v1", "run.googleapis.com/v1"),
+)
+
+
+def test_every_name_the_region_and_the_tag_can_be_set(cloud: GoogleCloud) -> None:
+    settings = {name: value for name, (_, value) in SETTINGS.items()}
+    cloud.environment |= settings | {"STAND_IN_REGION": settings["REGION"]}
+    cloud.succeed("setup")
+    cloud.succeed("deploy")
+    made = set(cloud.state)
+    account = f"my-account@{PROJECT}.iam"
+    assert {
+        "instance my-instance",
+        "instance my-instance/database my_database",
+        f"instance my-instance/user {account}",
+        f"account {account}.gserviceaccount.com",
+        "network my-network",
+        "repository my-repository",
+        "repository my-repository/prefect-server/v2.5",
+        "repository my-repository/prefect-worker/v2.5",
+        "service my-server",
+        "pool my-worker",
+    } <= made
+    server = (cloud.home / "yaml/Service").read_text()
+    for value in (f"value: '{account}'", "value: 'my_database'", '"network": "my-network"', "europe-west1"):
+        assert value in server
+    cloud.succeed("cleanup", "--yes")
+    assert cloud.state == {}
+
+    # No command and no YAML has a default in it, wherever that might be.
+    words = [word for command in cloud.commands for word in command]
+    texts = words + [file.read_text() for file in (cloud.home / "yaml").iterdir()]
+    for text in texts:
+        for name in NO_SETTINGS:
+            text = text.replace(name, "")
+        for name, (default, _) in SETTINGS.items():
+            assert not re.search(rf"(?<![\w-]){re.escape(default)}(?![\w-])", text), f"{name} in {text}"
 
 
 @pytest.mark.parametrize("setting", [{"ACCESS": "open"}, {"DB_SCHEMA": 'a"b'}])

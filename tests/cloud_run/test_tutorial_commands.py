@@ -1,7 +1,12 @@
-"""Every command of the tutorial has its counterpart in the scripts."""
+"""Every command of the tutorial has its counterpart in the scripts.
+
+The commands are in tutorial_commands.json, which record_tutorial.py wrote from the tutorial's text. Which command of the
+scripts does the same is said here, by hand.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from google_cloud import PROJECT, SCRIPTS, GoogleCloud
+from google_cloud import HERE, PROJECT, SCRIPTS, GoogleCloud
 
 ACCOUNT = f"prefect-sa@{PROJECT}.iam.gserviceaccount.com"
 DATABASE_USER = f"prefect-sa@{PROJECT}.iam"
@@ -37,7 +42,7 @@ class Counterpart:
 SERVICE = "spec.template.spec.containers.0."
 JOB = "spec.template.spec.template.spec.containers.0."
 
-# A tutorial's command as it is there, without the values of its flags.
+# The tutorial's commands as they are recorded; some have two counterparts.
 COUNTERPARTS = [
     Counterpart("gcloud config get-value project", "setup", "gcloud config get-value project"),
     Counterpart(
@@ -59,7 +64,7 @@ COUNTERPARTS = [
         ("--subnet-mode=custom",),
     ),
     Counterpart(
-        "gcloud compute networks subnets create --network --region --range --enable-private-ip-google-access",
+        "gcloud compute networks subnets create prefect-subnet --network --region --range --enable-private-ip-google-access",
         "setup",
         "gcloud compute networks subnets create prefect-subnet",
         ("--network=prefect-network", REGION, "--range=10.0.0.0/24", "--enable-private-ip-google-access"),
@@ -80,9 +85,8 @@ COUNTERPARTS = [
         for role in ("roles/cloudsql.client", "roles/cloudsql.instanceUser")
     ),
     Counterpart(
-        "gcloud beta sql instances create --database-version --tier --region --edition"
-        " --enable-private-service-connect --allowed-psc-projects --availability-type --no-assign-ip"
-        " --database-flags",
+        "gcloud beta sql instances create --database-version --tier --region"
+        " --edition --enable-private-service-connect --allowed-psc-projects --availability-type --no-assign-ip --database-flags",
         "setup",
         "gcloud beta sql instances create prefect-db",
         (
@@ -113,13 +117,13 @@ COUNTERPARTS = [
         ("--format=value(pscServiceAttachmentLink)",),
     ),
     Counterpart(
-        "gcloud compute addresses create --region --subnet --addresses",
+        "gcloud compute addresses create prefect-db-ip --region --subnet --addresses",
         "setup",
         "gcloud compute addresses create prefect-db-ip",
         (REGION, "--subnet=prefect-subnet", "--addresses=10.0.0.5"),
     ),
     Counterpart(
-        "gcloud compute forwarding-rules create --region --network --address --target-service-attachment",
+        "gcloud compute forwarding-rules create prefect-db-endpoint --region --network --address --target-service-attachment",
         "setup",
         "gcloud compute forwarding-rules create prefect-db-endpoint",
         (
@@ -137,7 +141,7 @@ COUNTERPARTS = [
         (INSTANCE, "--flags-file=-"),
     ),
     Counterpart(
-        "gcloud run jobs create --image --region --network --subnet --vpc-egress --command --args",
+        "gcloud run jobs create grant-perms-job --image --region --network --subnet --vpc-egress --command --args",
         "setup",
         "gcloud run jobs replace -",
         (REGION,),
@@ -156,7 +160,7 @@ COUNTERPARTS = [
         ),
     ),
     Counterpart(
-        "gcloud run jobs execute --region --wait",
+        "gcloud run jobs execute grant-perms-job --region --wait",
         "setup",
         "gcloud run jobs execute grant-perms-job",
         (REGION, "--wait"),
@@ -179,7 +183,7 @@ COUNTERPARTS = [
         "gcloud auth configure-docker", "deploy", "gcloud auth configure-docker us-central1-docker.pkg.dev"
     ),
     Counterpart(
-        "docker build --platform -t .../prefect-custom-server:v1",
+        "docker build --platform -t .../prefect-custom-server:v1 prefect-server-image",
         "deploy",
         f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 --build-arg COMMIT=",
     ),
@@ -187,8 +191,8 @@ COUNTERPARTS = [
         "docker push .../prefect-custom-server:v1", "deploy", f"docker push {IMAGES}/prefect-server:v1"
     ),
     Counterpart(
-        "gcloud run deploy --image --region --service-account --network --subnet --vpc-egress --set-env-vars"
-        " --allow-unauthenticated",
+        "gcloud run deploy --image --region --service-account"
+        " --network --subnet --vpc-egress --set-env-vars --allow-unauthenticated",
         "deploy",
         "gcloud run services replace -",
         (REGION,),
@@ -207,7 +211,8 @@ COUNTERPARTS = [
         ),
     ),
     Counterpart(
-        "gcloud run deploy --allow-unauthenticated",
+        "gcloud run deploy --image --region --service-account"
+        " --network --subnet --vpc-egress --set-env-vars --allow-unauthenticated",
         "deploy",
         "gcloud run services add-iam-policy-binding prefect-server",
         (REGION, "--member=allUsers", "--role=roles/run.invoker"),
@@ -220,7 +225,7 @@ COUNTERPARTS = [
     ),
     # The image has it: the UI finds the API beside it, under whatever URL (see the test below).
     Counterpart(
-        "gcloud run services update --region --update-env-vars=PREFECT_API_URL",
+        "gcloud run services update --region --update-env-vars",
         "deploy",
         f"docker build --platform linux/amd64 -f docker/server/Dockerfile -t {IMAGES}/prefect-server:v1 --build-arg COMMIT=",
     ),
@@ -231,8 +236,8 @@ COUNTERPARTS = [
     ),
     Counterpart("docker push .../prefect-worker:v1", "deploy", f"docker push {IMAGES}/prefect-worker:v1"),
     Counterpart(
-        "gcloud alpha run worker-pools deploy --image --region --service-account --network --subnet --vpc-egress"
-        " --set-env-vars",
+        "gcloud alpha run worker-pools deploy --image --region"
+        " --service-account --network --subnet --vpc-egress --set-env-vars",
         "deploy",
         "gcloud beta run worker-pools replace -",
         (),
@@ -250,57 +255,57 @@ COUNTERPARTS = [
         ),
     ),
     Counterpart(
-        "gcloud alpha run worker-pools delete --region",
+        "gcloud alpha run worker-pools delete --region --quiet",
         "cleanup",
         "gcloud beta run worker-pools delete prefect-worker",
         (REGION,),
     ),
     Counterpart(
-        "gcloud run services delete --region",
+        "gcloud run services delete --region --quiet",
         "cleanup",
         "gcloud run services delete prefect-server",
         (REGION,),
     ),
     Counterpart(
-        "gcloud run jobs delete --region", "cleanup", "gcloud run jobs delete grant-perms-job", (REGION,)
+        "gcloud run jobs delete grant-perms-job --region --quiet", "cleanup", "gcloud run jobs delete grant-perms-job", (REGION,)
     ),
     Counterpart(
-        "gcloud artifacts docker images delete .../prefect-worker",
+        "gcloud artifacts docker images delete .../prefect-worker --quiet",
         "cleanup",
         f"gcloud artifacts docker images delete {IMAGES}/prefect-worker",
     ),
     Counterpart(
-        "gcloud artifacts docker images delete .../prefect-custom-server",
+        "gcloud artifacts docker images delete .../prefect-custom-server --quiet",
         "cleanup",
         f"gcloud artifacts docker images delete {IMAGES}/prefect-server",
     ),
     Counterpart(
-        "gcloud artifacts repositories delete --location",
+        "gcloud artifacts repositories delete --location --quiet",
         "cleanup",
         "gcloud artifacts repositories delete prefect-repo",
         ("--location=us-central1",),
     ),
-    Counterpart("gcloud sql instances delete", "cleanup", "gcloud sql instances delete prefect-db"),
+    Counterpart("gcloud sql instances delete --quiet", "cleanup", "gcloud sql instances delete prefect-db"),
     Counterpart(
-        "gcloud compute forwarding-rules delete --region",
+        "gcloud compute forwarding-rules delete prefect-db-endpoint --region --quiet",
         "cleanup",
         "gcloud compute forwarding-rules delete prefect-db-endpoint",
         (REGION,),
     ),
     Counterpart(
-        "gcloud compute addresses delete --region",
+        "gcloud compute addresses delete prefect-db-ip --region --quiet",
         "cleanup",
         "gcloud compute addresses delete prefect-db-ip",
         (REGION,),
     ),
     Counterpart(
-        "gcloud compute networks subnets delete --region",
+        "gcloud compute networks subnets delete prefect-subnet --region --quiet",
         "cleanup",
         "gcloud compute networks subnets delete prefect-subnet",
         (REGION,),
     ),
     Counterpart(
-        "gcloud compute networks delete", "cleanup", "gcloud compute networks delete prefect-network"
+        "gcloud compute networks delete --quiet", "cleanup", "gcloud compute networks delete prefect-network"
     ),
     *(
         Counterpart(
@@ -312,7 +317,7 @@ COUNTERPARTS = [
         for role in ("roles/cloudsql.client", "roles/cloudsql.instanceUser")
     ),
     Counterpart(
-        "gcloud iam service-accounts delete", "cleanup", f"gcloud iam service-accounts delete {ACCOUNT}"
+        "gcloud iam service-accounts delete --quiet", "cleanup", f"gcloud iam service-accounts delete {ACCOUNT}"
     ),
 ]
 
@@ -347,6 +352,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def yaml_kind(file: str) -> str:
     return str(yaml.safe_load((SCRIPTS / file).read_text())["kind"])
+
+
+def test_no_command_of_the_tutorial_is_forgotten() -> None:
+    recorded = json.loads((HERE / "tutorial_commands.json").read_text())["commands"]
+    assert sorted(recorded) == sorted({counterpart.tutorial for counterpart in COUNTERPARTS})
 
 
 @pytest.mark.parametrize("counterpart", COUNTERPARTS, ids=str)
