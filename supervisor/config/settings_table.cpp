@@ -166,7 +166,8 @@ std::vector<Setting> all_settings() {
          word_parser<RotationMode>([](Settings& s) -> RotationMode& { return s.rotation; },
                                    {{"restart", RotationMode::restart}, {"in-place", RotationMode::in_place}})});
     all.push_back(duration_setting(
-        "SUPERVISOR_REFRESH_INTERVAL", "--refresh-interval", "a token is never used longer than this",
+        "SUPERVISOR_REFRESH_INTERVAL", "--refresh-interval",
+        "a token older than this is replaced as soon as the metadata server gives out another",
         [](Settings& s) -> milliseconds& { return s.refresh_interval; }, seconds{1}, hours{24}));
     all.push_back(duration_setting(
         "SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout", "TERM to KILL when the child is restarted with a new token",

@@ -11,6 +11,7 @@ import stat
 import string
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 

@@ -1,0 +1,124 @@
+"""Real Prefect that can't start, or loses its database: the signs that docs/operations.md lists for each fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from prefect_load import HEALTH, LIST_FLOWS, READY, ask
+from prefect_server import START_LIMIT, prefect_environment
+from supervisor import Supervisor, listening, run, wait_until
+from world.client import World
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[World]:
+    """Each test that uses it undoes what it did to it, and no Prefect ever gets so far as to make its tables in it."""
+    with World(token_life="1h", tls="on") as it:
+        yield it
+
+
+def as_administrator(world: World, *statements: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(
+            host=world.socket_directory, user="cloudsqladmin", database=world.database_name
+        )
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute())
+
+
+def check_it_ends(world: World, folder: Path, signs: list[str], code: int = 3, **settings: str) -> None:
+    ended = run(world=world, environment=prefect_environment(folder) | settings, timeout=START_LIMIT)
+    assert ended.process and ended.process.returncode == code, ended.transcript()
+    (line,) = (line for line in ended.log if line.message == "child: ended by itself")
+    assert line.severity == "ERROR" and line.fields["code"] == code
+    for sign in signs:
+        assert any(sign in error for error in ended.errors), ended.transcript()
+
+
+def test_a_database_user_that_is_not_there(database: World, tmp_path: Path) -> None:
+    sign = 'password authentication failed for user "nobody@my-project.iam"'
+    check_it_ends(database, tmp_path, [sign], DB_USER="nobody@my-project.iam")
+
+
+def test_an_account_that_may_not_log_in(database: World, tmp_path: Path) -> None:
+    database.database("refuse-logins")
+    try:
+        sign = "Cloud SQL IAM service account authentication failed for user"
+        check_it_ends(database, tmp_path, [sign], DB_SSL="require")
+    finally:
+        database.database("accept-logins")
+
+
+def test_an_instance_that_wants_tls(tmp_path: Path) -> None:
+    with World(token_life="1h", tls="required") as world:
+        check_it_ends(world, tmp_path, ["pg_hba.conf rejects connection", "SSL off"], DB_SSL="disable")
+
+
+@pytest.mark.parametrize(
+    ("right", "sign"),
+    [
+        ("ALL ON SCHEMA public", "permission denied for schema public"),
+        ("CREATE ON DATABASE {database}", 'permission denied to create extension "pg_trgm"'),
+    ],
+    ids=["schema", "database"],
+)
+def test_grants_that_are_missing(right: str, sign: str, tmp_path: Path) -> None:
+    with World(token_life="1h") as world:
+        right = right.format(database=world.database_name)
+        as_administrator(world, f'REVOKE {right} FROM "{world.user}" CASCADE')
+        check_it_ends(world, tmp_path, [sign])
+
+
+def test_a_database_that_is_down(database: World, tmp_path: Path) -> None:
+    database.database("go-down")
+    try:
+        check_it_ends(database, tmp_path, ["ConnectionRefusedError"])
+    finally:
+        database.database("come-back")
+
+
+def test_a_port_that_is_taken(database: World, tmp_path: Path) -> None:
+    with listening(host="0.0.0.0") as taken:
+        port = str(taken.getsockname()[1])
+        environment = prefect_environment(tmp_path) | {"PORT": port}
+        ended = run("--ready-url", "off", world=database, environment=environment, timeout=START_LIMIT)
+    assert ended.process and ended.process.returncode == 1, ended.transcript()
+    assert any(f"Port {port} is already in use" in line for line in ended.output + ended.errors)
+
+
+@pytest.mark.long
+def test_readiness_notices_the_loss_of_the_database_only_if_it_asks_for_it(tmp_path: Path) -> None:
+    with (
+        World(token_life="1h") as world,
+        Supervisor(
+            *("--rotation", "in-place"),
+            world=world,
+            environment=prefect_environment(tmp_path),
+            ready_url="http://127.0.0.1:{port}/api/ready",
+        ) as supervisor,
+    ):
+        supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
+        world.database("refuse-logins")
+        world.database("cut-sessions")
+        assert supervisor.wait_for_health("/readyz", 503, timeout=START_LIMIT).body.startswith(
+            "the child does not answer"
+        )
+        # The default question is answered all the same.
+        assert ask(supervisor.port, HEALTH).error is None
+        for question in (READY, LIST_FLOWS):
+            assert ask(supervisor.port, question).status == 503
+
+        world.database("accept-logins")
+        supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
+        wait_until(lambda: ask(supervisor.port, LIST_FLOWS).answered, "an answer from the database")
+        assert supervisor.status()["restarts"] == 0
