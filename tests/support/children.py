@@ -104,7 +104,7 @@ def reaps_its_own(code: str) -> None:
     own = os.fork()
     if own == 0:
         os._exit(int(code))
-    # Waits until it is a zombie, and leaves it one.
+    # This waits until the child is a zombie and does not reap it (waitid(2), WNOWAIT).
     os.waitid(os.P_PID, own, os.WEXITED | os.WNOWAIT)
     reader, writer = os.pipe()
     middle = os.fork()
@@ -130,7 +130,7 @@ def wait_until_reaped(pid: int) -> None:
 
 
 def changes_group() -> None:
-    """Leaves the group that it was started in for that of a child of its own."""
+    """Leaves the group that it was started in, and joins the group of its own child."""
     reader, writer = os.pipe()
     other = os.fork()
     if other == 0:
@@ -146,9 +146,9 @@ def changes_group() -> None:
 def keeps_a_zombie(code: str) -> None:
     """Leaves a group that goes on to exist: the parent of a member left the group and does not reap that member.
 
-    So a rotation stays between two children for as long as it waits for the group. In that moment the parent asks the
-    supervisor's probes, says what they answered, and sends the supervisor a TERM. It is told apart from the test by
-    having nothing else to do: all it has to do comes within milliseconds of the moment's beginning.
+    So a rotation stays between two children for as long as the supervisor waits for the group, which is two seconds. In
+    that time the parent asks the supervisor's probes, reports what they answered, and sends the supervisor a TERM. This
+    process does it, and not the test, because it sees the time begin and has nothing else to do.
     """
     group = os.getpid()
     port = health_port_of(os.getppid())
@@ -187,7 +187,7 @@ def ask_probe(port: int, path: str) -> str:
 
 
 def leaves_others_behind() -> None:
-    """Ends at a stop, unlike its child, which is deaf, and one that left for a session of its own."""
+    """Ends at a stop, and leaves behind a child that ignores TERM and a child in a session of its own."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.fork() == 0:
         say(f"stays in the group: {os.getpid()}")
@@ -202,7 +202,7 @@ def leaves_others_behind() -> None:
 
 
 def reports_signals(*numbers: str) -> None:
-    """Says every one of these signals that it gets, and so does a child of its own in the same group."""
+    """Reports each of these signals that it gets, and has a child in the same group that does so too."""
     wanted = [int(number) for number in numbers]
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     role = "grandchild" if os.fork() == 0 else "child"
@@ -212,7 +212,7 @@ def reports_signals(*numbers: str) -> None:
 
 
 def makes_orphans(count: str, orphan: str = "") -> None:
-    """Has so many grandchildren whose parent is gone; each sleeps or says its new parent, and ends."""
+    """Makes `count` grandchildren whose parent has ended. Each ends soon; with "says" it reports its new parent first."""
     for number in range(int(count)):
         if os.fork() == 0:
             parent = os.getpid()
@@ -233,7 +233,7 @@ def serves_health(folder: str, end: str = "at once") -> None:
     """Answers as Prefect's health page does: once the file `open` is there, with 503 until `good` is. Each question
     adds its time and the status of its answer, as a line, to the file `questions`. At TERM it ends, at once or (`end`
     is "waits") when the file `drained` is there."""
-    # The other programs start faster without it.
+    # It is imported here because the other programs start faster without it.
     import http.server
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -266,7 +266,7 @@ def serves_health(folder: str, end: str = "at once") -> None:
 
 
 def says_variables(*names: str) -> None:
-    """Each as `NAME=hexadecimal bytes`, or `NAME is not set`; then ends."""
+    """Prints each variable as `NAME=hexadecimal bytes` or as `NAME is not set`, and ends."""
     for name in names:
         value = os.environb.get(name.encode())
         say(f"{name} is not set" if value is None else f"{name}={value.hex()}")

@@ -6,7 +6,7 @@ import pytest
 
 from supervisor import ReservedPort, listening, run
 
-# Much longer than an answer takes on loopback, also on a busy machine, for a try must come to its end within it.
+# At least one try must come to its end within it, so it is much longer than an answer takes on a busy machine.
 START_DEADLINE = "3s"
 
 
@@ -39,7 +39,7 @@ def test_it_redacts_every_secret(world, rotation: str) -> None:
     (token,) = world.tokens()
     assert token.text not in everything and token.text[10:40] not in everything
     assert "hunter2" not in everything
-    # The log tells tokens apart by it.
+    # The log tells tokens apart by their hash.
     assert "PREFECT_API_DATABASE_CONNECTION_URL" in everything
     assert token.hash in everything
 

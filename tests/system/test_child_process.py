@@ -62,7 +62,7 @@ def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], p
             *token, command=["sleep", "600"], world=world, pid1=pid1, pass_fds=[writer]
         ) as supervisor:
             found = child_of(supervisor)
-            # Its own loader has a library open for a moment.
+            # The dynamic loader has a library open for a moment.
             wait_until(
                 lambda: {entry.name for entry in (found.directory / "fd").iterdir()} == {"0", "1", "2"},
                 "the child to have the three standard descriptors alone",
@@ -134,7 +134,7 @@ def test_it_dies_of_signals_that_our_parent_ignored(number: int) -> None:
 
 
 def test_a_child_that_moved_to_another_group_is_ended_too() -> None:
-    """A stop's signal goes to the group that it was started in, so KILL after the stop timeout is its end."""
+    """A stop's signal goes to the group that the child was started in, so KILL ends it after the stop timeout."""
     with Supervisor("--no-token", "--stop-timeout", "500ms", command=child("changes_group")) as supervisor:
         supervisor.wait_for_output("moved")
         assert supervisor.stop() == 137

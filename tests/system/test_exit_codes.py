@@ -1,4 +1,4 @@
-"""What the supervisor ends with, and when."""
+"""The exit code of the supervisor, and when it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from children import child
 from supervisor import Supervisor, run, wait_until
 
-# Those that end a process by default, as the child of a supervisor can get them.
+# The signals that end a process by default and that the child of a supervisor can get.
 DEADLY_SIGNALS = sorted(
     set(signal.valid_signals())
     - {signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
@@ -114,7 +114,7 @@ def test_a_mapped_exit_code_of_a_stop_is_0(pid1: bool) -> None:
 @pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
 def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(world, rotation: str, pid1: bool) -> None:
-    """At once: before the stop timeout, which is longer than this test may take."""
+    """"At once" means before the stop timeout, which is longer than this test may take."""
     ended = run(
         "--rotation",
         rotation,

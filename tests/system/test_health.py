@@ -1,4 +1,4 @@
-"""The health port: what each path says in which state, and that no client can get in the way of another."""
+"""The health port: the answer of each path in each state, and that no client can delay another one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def verdicts(live: bool, started: bool, ready: bool) -> dict[str, int]:
 
 
 def questions(folder: Path) -> list[tuple[float, int]]:
-    """When the child `serves_health` was asked, in seconds since the epoch, and the status it answered."""
+    """The times, in seconds since the epoch, at which the child `serves_health` was asked, and the status of each answer."""
     file = folder / "questions"
     lines = file.read_text().splitlines() if file.exists() else []
     return [(float(time), int(status)) for time, status in (line.split() for line in lines)]
@@ -62,7 +62,7 @@ class Client:
         self.socket.sendall(data)
 
     def read_to_end(self) -> bytes:
-        """Until the other side closes, or resets."""
+        """Reads until the other side closes or resets the connection."""
         data = b""
         with contextlib.suppress(ConnectionResetError):
             while more := self.socket.recv(65536):
@@ -101,7 +101,7 @@ def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) 
         assert supervisor.health("/readyz").body.strip() and supervisor.health("/startupz").body.strip()
 
         (tmp_path / "open").touch()
-        # The second question comes when the answer to the first has arrived.
+        # The second question is asked only after the answer to the first has arrived.
         wait_until(lambda: len(questions(tmp_path)) >= 2, "two answers that it is not ready")
         assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
 
@@ -160,7 +160,7 @@ def test_an_expired_token_makes_it_unready_but_not_dead(world, tmp_path: Path) -
     with Supervisor(
         "--rotation", "in-place", command=child("serves_health", tmp_path), world=world
     ) as supervisor:
-        # It says so also when the token has ended meanwhile.
+        # This line appears even if the token has expired in the meantime.
         supervisor.wait_for_log("child: ready")
         unready = wait_until(
             lambda: (answer := supervisor.health("/readyz")).status == 503 and answer, "503 from /readyz"
@@ -220,8 +220,8 @@ def test_the_child_is_asked_twice_a_second_until_it_answers(world, tmp_path: Pat
         (tmp_path / "good").touch()
         supervisor.wait_for_health("/readyz")
         pauses = [after - before for (before, _), (after, _) in pairwise(questions(tmp_path))]
-        # A busy machine makes some of them longer, and not all. The next shorter pause that there is, for a child that
-        # answered before, is 2 s.
+        # A busy machine makes some of the pauses longer, but not all of them. The next longer pause that the program knows
+        # is 2 s, for a child that answered before.
         assert min(pauses) < 1
 
 
@@ -233,7 +233,7 @@ def test_off_opens_no_port() -> None:
         supervisor.wait_for_log("child: started")
         with pytest.raises(ConnectionRefusedError):
             supervisor.health("/livez")
-        # Nor any other: of all its sockets none listens.
+        # No other port is open either: none of its sockets listens.
         own = {os.readlink(entry) for entry in Path("/proc", str(supervisor.pid), "fd").iterdir()}
         listening_sockets = {
             f"socket:[{line.split()[9]}]"
@@ -261,7 +261,7 @@ def test_a_port_that_is_taken_is_one_line_and_1(world, token: bool) -> None:
 
 
 def test_an_address_that_is_not_ours_is_one_line_and_1() -> None:
-    # TEST-NET-1 is nobody's (RFC 5737).
+    # No machine has an address in TEST-NET-1 (RFC 5737).
     ended = run("--no-token", "--health-address", "192.0.2.1:8081", command=["true"], health=None)
     assert ended.process.returncode == 1
     (line,) = (line for line in ended.log if line.severity == "ERROR")
@@ -400,7 +400,7 @@ def test_a_slow_client_gets_408_and_delays_nobody(idle: Supervisor) -> None:
         for part in (b"GET /livez HT", b"T", b"P"):
             slow.send(part)
             assert idle.health("/livez").status == 200
-        # The others were answered while it was still waited for.
+        # The other requests were answered while the slow one was still waited for.
         assert slow.still_open
         assert status_of(slow.read_to_end()) == 408
     assert time.monotonic() - started >= 5
@@ -416,7 +416,7 @@ def test_a_silent_client_is_closed_after_5_s(idle: Supervisor) -> None:
 
 
 def test_a_client_that_never_reads_is_closed(idle: Supervisor) -> None:
-    """After a few hundred answers no more fit into its buffers, and a write to it would wait for ever."""
+    """After some hundred answers the client's buffers are full, and a write to it would wait for ever."""
     with Client(idle) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         client.socket.setblocking(False)
@@ -449,7 +449,7 @@ def is_read_no_more(client: Client, port: int) -> bool:
 
 
 def sockets(supervisor: Supervisor) -> int:
-    """Connections and the listening socket."""
+    """The number of the supervisor's sockets: its connections and the socket that listens."""
     count = 0
     for entry in Path("/proc", str(supervisor.pid), "fd").iterdir():
         with contextlib.suppress(OSError):
@@ -461,7 +461,7 @@ def test_the_33rd_connection_is_answered_and_no_more_than_32_are_kept(idle: Supe
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(idle)) for _ in range(100)]
         assert idle.health("/livez").status == 200
-        # It did not have to wait until the silent ones were closed for their silence.
+        # The request did not have to wait until silent clients were closed, which happens after 5 s.
         assert clients[-1].still_open
         assert sockets(idle) <= 33
         for client in clients[:50]:
@@ -495,7 +495,7 @@ def test_probes_are_answered_while_the_metadata_server_hangs(world) -> None:
         wait_until(answered_while_it_hangs, "an answer while one and the same token request hangs")
         for _ in range(200):
             assert supervisor.health("/readyz").status == 503
-        # Each try takes its 5 s, however often the probes are asked.
+        # Each try takes 5 s, however often the probes are asked.
         times = [request.time for request in world.token_requests()]
         assert all(after - before >= 5 for before, after in pairwise(times))
 

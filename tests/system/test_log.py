@@ -1,4 +1,4 @@
-"""The log: one line an event, for people and for Cloud Logging, beside what the child writes itself."""
+"""The log: one line for each event, for people and for Cloud Logging, next to what the child writes itself."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_very_long_command_still_makes_lines_that_parse() -> None:
     for log_format in ("json", "text"):
         ended = run("--no-token", "--log-format", log_format, command=["true", "x" * 20_000, '"' * 20_000])
         assert len(ended.log) == len(ended.lines) >= 3
-        # Up to that much a write into a pipe is not mixed with another (POSIX, PIPE_BUF).
+        # A write of up to PIPE_BUF bytes into a pipe is not mixed with another one (POSIX, write()).
         assert max(len(line.encode()) for line in ended.lines) <= 4096
 
 
@@ -135,7 +135,7 @@ def test_the_level_is_the_lowest_that_is_shown(world, level: str, shown: set[str
 
 
 def test_the_childs_output_passes_untouched() -> None:
-    """By the very descriptors: nothing is read or copied."""
+    """The child has the descriptors themselves, so nothing is read or copied."""
     supervisor = Supervisor(
         "--no-token", "--log-level", "error", command=["sh", "-c", "cat; cat >&2 /proc/self/comm"]
     )
@@ -155,7 +155,7 @@ def test_the_childs_output_passes_untouched() -> None:
 
 @pytest.fixture
 def unread() -> Iterator[tuple[Supervisor, subprocess.Popen[bytes]]]:
-    """A supervisor whose standard output is a pipe that the test reads or not."""
+    """A supervisor whose standard output is a pipe that nobody reads but the test."""
     supervisor = Supervisor(
         "--no-token", "--log-level", "debug", "--stop-timeout", "1s", command=["sleep", "600"]
     )
@@ -177,13 +177,16 @@ def answers(supervisor: Supervisor) -> bool:
 
 
 def has_taken_its_signals(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has read every signal that was sent to it (proc(5), /proc/PID/status)."""
+    """Whether the process has read every signal that was sent to it (proc(5), /proc/PID/status)."""
     found = find_process(process.pid)
     return found is not None and int(found.status["ShdPnd"], 16) == 0
 
 
 def forward_signal(supervisor: Supervisor, process: subprocess.Popen[bytes]) -> None:
-    """A line of the log, whether it is read or not. A signal that comes again before it is read would be one with it."""
+    """Causes one line of the log, whether it is read or not.
+
+    The kernel merges a signal with the same one that is still pending, so this waits until it is taken (signal(7)).
+    """
     process.send_signal(signal.SIGWINCH)
     wait_until(lambda: has_taken_its_signals(process), "the supervisor to take the signal", pause=0.001)
     assert answers(supervisor)
@@ -199,7 +202,7 @@ def test_a_log_that_nobody_reads_costs_lines_and_no_waiting(unread) -> None:
     os.set_blocking(process.stdout.fileno(), False)
     held = process.stdout.read() or b""
     os.set_blocking(process.stdout.fileno(), True)
-    # Now there is room again, also for the line that says how many are missing.
+    # There is room in the pipe again, also for the line that reports how many lines are missing.
     forward_signal(supervisor, process)
     process.terminate()
     assert process.wait(LIMIT) == 143
@@ -216,7 +219,7 @@ def test_a_log_whose_reader_is_gone_does_not_keep_us_from_ending(unread) -> None
     supervisor, process = unread
     assert process.stdout
     process.stdout.close()
-    # The next line goes nowhere.
+    # Nobody can read the next line.
     forward_signal(supervisor, process)
     process.terminate()
     assert process.wait(LIMIT) == 143
@@ -228,7 +231,7 @@ def test_a_log_whose_reader_is_gone_costs_no_processor_time(unread) -> None:
     process.stdout.close()
     forward_signal(supervisor, process)
     before = processor_seconds(process.pid)
-    # A loop that turns for ever takes about as much of the processors as this one; one that waits takes nothing.
+    # A loop that never waits would take about as much processor time as this one does; a loop that waits takes none.
     until = time.thread_time() + 1.0
     while time.thread_time() < until:
         pass

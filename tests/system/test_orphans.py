@@ -22,7 +22,7 @@ def zombies(supervisor: Supervisor) -> list[int]:
 def test_a_thousand_orphans_are_reaped(world, pid1: bool) -> None:
     with Supervisor(command=child("makes_orphans", 1000), world=world, pid1=pid1) as supervisor:
         supervisor.wait_for_output("made", timeout=60)
-        # The child and nothing else.
+        # Only the child is left.
         wait_until(lambda: len(children_of(supervisor.pid)) == 1, "the orphans to be reaped")
         assert not zombies(supervisor)
         assert supervisor.health("/livez").status == 200

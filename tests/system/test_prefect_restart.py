@@ -20,9 +20,9 @@ from google_emulator.client import World
 from google_emulator.records import Login, MetadataRequest
 
 ROTATIONS = 5
-# The next token is there once the test has made it, and from then on the metadata server is asked again soon. Two starts
-# of the server are never closer than 30 s. A token lives much longer than the server that has it, whose start takes
-# longest on a busy machine; but not so long as the test.
+# The supervisor asks for a token after this interval, gets the same one, and goes on to ask until the test has had the next
+# one made. Two starts of the server are at least 30 s apart. A token lives much longer than a server takes to start and
+# to be replaced, also on a busy machine, but not as long as the test.
 TOKEN_LIFE = "2m"
 REFRESH_INTERVAL = "30s"
 EVENTS = {
@@ -48,7 +48,7 @@ class Rotation:
     ready: float
 
     def covers(self, request: Request) -> bool:
-        """Whether it may have gone without an answer: none listens while the server is replaced."""
+        """Whether the request may be without an answer, as nobody listens while the server is replaced."""
         return request.finished >= self.draining and request.started <= self.ready + LOG_PRECISION
 
 
@@ -93,7 +93,7 @@ def cost_of(rotation: Rotation, load: PrefectLoad) -> Cost:
 
 
 def check_token_was_in_hand(rotation: Rotation, requests: list[MetadataRequest]) -> None:
-    """The log says so itself, by the order of its lines; here the metadata server does, by when its answer began."""
+    """The order of the log's lines says so already. Here the time at which the metadata server began its answer does."""
     answered = [request.answered for request in requests if request.token == rotation.token]
     assert answered, f"the metadata server gave out no token {rotation.token}"
     assert answered[0] and answered[0] <= rotation.fresh + LOG_PRECISION
@@ -117,7 +117,7 @@ def test_five_rotations_lose_no_login_and_never_end_the_container(
     with (
         World(token_life=TOKEN_LIFE, cache_model="five-minutes") as world,
         Supervisor(
-            *("--rotation", "restart", "--refresh-interval", REFRESH_INTERVAL),
+            *("--rotation", "restart", "--refresh-interval", REFRESH_INTERVAL, "--stop-timeout", "1m"),
             world=world,
             environment=environment,
         ) as supervisor,

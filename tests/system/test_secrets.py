@@ -1,4 +1,4 @@
-"""The text of every token of a whole run is looked for wherever it could have gone astray."""
+"""Searches the output, the probes and all processes of a whole run for the text of its tokens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from secret_search import leaks_in, leaks_in_processes
 from supervisor import BINARY, Supervisor, run, wait_until
 from google_emulator.client import World
 
-# Answers of which a careless log would quote the token.
+# A careless log would quote the token of these answers.
 TELLING = [{"answer": name} for name in ("newline-token", "cut-body", "bad-json", "no-flavor")]
 NOBODY = "65534"
 
 
 def talkative(folder: Path) -> dict[str, str]:
-    """A Prefect that logs all it can, and logs in to the database again and again."""
+    """The environment of a Prefect that logs as much as it can and often logs in to the database anew."""
     return prefect_environment(folder) | {
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
@@ -37,7 +37,7 @@ class Search:
     def __init__(self, world: World, supervisor: Supervisor, rotation: str) -> None:
         self.world, self.supervisor, self.rotation = world, supervisor, rotation
         self.answers: list[str] = []
-        # The answer for a path that is not known names those that are.
+        # The answer for an unknown path names the known ones.
         self.paths = self.supervisor.health("/").body.partition("known paths: ")[2].split()
         assert {"/status", "/readyz", "/livez", "/startupz"} <= set(self.paths)
 
@@ -102,7 +102,7 @@ def test_no_token_is_shown_anywhere(
                 supervisor.wait_for_log("rotation: fresh token handed over")
             search.look()
 
-            # Failing logins make Prefect print all it knows of them.
+            # Prefect prints what it knows of logins that fail.
             world.database("refuse-logins")
             wait_until(lambda: ask_all(supervisor.port) and world.refused_logins(), "a refused login")
             world.database("accept-logins")

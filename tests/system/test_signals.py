@@ -1,4 +1,4 @@
-"""Signals to the supervisor that are not a stop: who gets them, and who does not."""
+"""Signals to the supervisor other than TERM and INT: which processes get them, and which do not."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
         assert "child: started" not in supervisor.messages()
         world.clear()
         supervisor.wait_for_output("child is ")
-        # What had been kept would have come before this one.
+        # A signal that had been kept would have been delivered before this one.
         supervisor.signal(fence)
         supervisor.wait_for_output("child got ")
         got = [line for line in supervisor.output if line.startswith("child got ")]
@@ -168,7 +168,7 @@ def test_signals_that_are_nobodys_do_not_end_the_supervisor(pid1: bool) -> None:
         supervisor.wait_for_log("child: started")
         for number in numbers:
             supervisor.signal(number)
-        # Those that the supervisor ignores are never pending.
+        # A signal that the supervisor ignores is discarded and never pending.
         wait_until(lambda: all_are_taken(supervisor), "the supervisor to take the signals")
         assert supervisor.health("/livez").status == 200
         assert len(other_processes(supervisor)) == 1

@@ -23,7 +23,7 @@ LOG_PRECISION = 0.001
 
 
 def seconds_to_stop(supervisor: Supervisor) -> float:
-    """From the supervisor's own first notice of the signal to its last line."""
+    """The seconds from the line with which the supervisor notes the signal to its last line."""
     asked = supervisor.wait_for_log("stop: asked to end")
     stopped = supervisor.log[-1]
     assert stopped.message == "stopped", supervisor.transcript()
@@ -32,7 +32,7 @@ def seconds_to_stop(supervisor: Supervisor) -> float:
 
 @contextmanager
 def asked_again_and_again(supervisor: Supervisor) -> Iterator[None]:
-    """If one more stop gave it more time, so many of them would let it run on for ever."""
+    """Sends TERM every 50 ms. If each gave the child more time, the supervisor would run for ever."""
     over = threading.Event()
 
     def ask() -> None:
@@ -83,7 +83,7 @@ def test_a_stop_while_it_waits_for_the_first_token(world, pid1: bool, number: in
         assert supervisor.stop(number) == 128 + number
         assert "child: started" not in supervisor.messages()
         if step["answer"] == "hang":
-            # It did not wait for the end of its request, which it would have called a failure.
+            # If it had waited for the end of its request, it would have reported a failure.
             assert not any(message.startswith("token: can't get one") for message in supervisor.messages())
         assert not supervisor.processes()
 
@@ -149,7 +149,7 @@ def test_a_child_that_keeps_stopping_itself_is_killed() -> None:
 @both
 @pytest.mark.parametrize("manners", ["polite", "deaf"])
 def test_a_stop_leaves_nothing_of_the_childs_descendants(pid1: bool, manners: str) -> None:
-    # Only the deaf ones are waited for.
+    # The stop timeout is waited for only where a process ignores TERM.
     timeout = "800ms" if manners == "deaf" else "10m"
     with Supervisor(
         "--no-token", "--stop-timeout", timeout, command=child("family", manners, "stays"), pid1=pid1
@@ -186,10 +186,10 @@ def test_stops_while_leftovers_of_an_ended_child_are_cleared_give_no_more_time()
 
 
 def test_a_stop_in_the_moment_of_the_start_is_kept() -> None:
-    """Sent as soon as the first line is out: before, with or after the child's start."""
+    """The signal is sent as soon as the first line is there, which is before, during or after the child's start."""
     for _ in range(20):
         with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
             supervisor.wait_for_log("starting")
-            # 137 would be the stop timeout's.
+            # After the stop timeout it would be 137.
             assert supervisor.stop() == 143
             assert not supervisor.processes()

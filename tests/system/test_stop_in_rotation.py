@@ -28,7 +28,7 @@ FLOOR = 30
 UNTIL_ROTATION = 150.0
 # The log cuts its times to whole milliseconds.
 LOG_PRECISION = 0.001
-# Timeouts that must not end while a part works.
+# These timeouts must not run out while a part of the test works.
 PATIENT = ("--drain-timeout", "10m", "--stop-timeout", "10m")
 URL = "PREFECT_API_DATABASE_CONNECTION_URL"
 
@@ -38,7 +38,7 @@ def wait_for_drain(supervisor: Supervisor) -> None:
 
 
 def seconds_from(supervisor: Supervisor, text: str) -> float:
-    """From that line to the last."""
+    """The seconds from the line with this text to the last line."""
     return (supervisor.log[-1].time - supervisor.wait_for_log(text).time).total_seconds()
 
 
@@ -79,7 +79,7 @@ def a_stop_while_a_deaf_child_drains_counts_its_own_timeout(supervisor: Supervis
 
 
 def a_stop_between_two_children_starts_none(supervisor: Supervisor) -> None:
-    """The child's own group asks the probes and sends the stop, for the moment lasts no longer than two seconds."""
+    """A process that the child leaves behind asks the probes and sends the stop, as `keeps_a_zombie` explains."""
     supervisor.wait_for_log("rotation: child drained", timeout=UNTIL_ROTATION)
     assert supervisor.wait() == 5
     up, live, ready, status = supervisor.output
@@ -122,7 +122,7 @@ def the_next_child_gets_the_new_token_and_nothing_of_the_old_group_is_left(super
     supervisor.wait_for_output("up", count=2)
     second = next(found for found in direct_children(supervisor) if found.group == found.pid != away.group)
     assert second.environment[URL] != first_url
-    # A daemon that left the group is not ours to end in a rotation.
+    # A daemon that left the group is not the supervisor's to end in a rotation.
     assert find_process(away.pid)
     first_start, fresh = (
         supervisor.wait_for_log("child: started"),
@@ -170,7 +170,7 @@ PARTS = [
     Part(
         the_next_child_gets_the_new_token_and_nothing_of_the_old_group_is_left,
         child("leaves_others_behind"),
-        # At the end one of its processes is deaf, and so this is how long the end takes.
+        # One of the processes ignores TERM, so the end takes as long as the stop timeout.
         ("--refresh-interval", "1s", "--drain-timeout", "10m", "--stop-timeout", "5s"),
     ),
     Part(
