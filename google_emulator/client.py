@@ -206,7 +206,7 @@ class World:
 
     # Tokens
 
-    def fetch_token(self, timeout: float = 10.0) -> tuple[str, int]:
+    def fetch_token(self, timeout: float = 30.0) -> tuple[str, int]:
         """Asks the metadata server as a client would. Returns the token and its seconds left."""
         url = f"http://{self.metadata}/computeMetadata/v1/instance/service-accounts/default/token"
         answer = _call(url, headers={"Metadata-Flavor": "Google"}, timeout=timeout)

@@ -47,8 +47,12 @@ async def make_pool(name: str) -> None:
             say(f"made the work pool {name}")
         except ObjectAlreadyExists:
             say(f"the work pool {name} is there")
-        except ValueError as error:
-            sys.exit(f"worker: {os.environ['PREFECT_API_URL']} does not answer as Prefect's API does: {error}")
+        except (ValueError, httpx.HTTPStatusError) as error:
+            # Prefect answers an unknown path with its UI's page or, since 3.9, with 404.
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code != 404:
+                raise
+            why = str(error).partition("\n")[0]
+            sys.exit(f"worker: {os.environ['PREFECT_API_URL']} does not answer as Prefect's API does: {why}")
 
 
 def prepare(work_pool: str) -> None:

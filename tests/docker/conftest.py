@@ -1,4 +1,4 @@
-"""What the tests of the images share. They run by tests/docker/with-engine, on what tests/docker/build-images built."""
+"""What the tests of the images share. tests/docker/with-engine runs them, on the images of tests/docker/build-images."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="module")
 def google(engine: docker.DockerClient) -> Iterator[Google]:
-    """A network with PostgreSQL 18 and the stand-in for Google, whose tokens live for 20 s."""
-    with Google(engine, token_life="20s") as it:
+    """A network with PostgreSQL 18 and the stand-in for Google, whose next token is made by the test."""
+    with Google(engine, token_life="1h") as it:
         yield it

@@ -94,7 +94,7 @@ def test_a_stop_while_extra_pip_packages_are_installed_ends_at_once(
     engine: docker.DockerClient, tmp_path: Path
 ) -> None:
     slow = tmp_path / "entrypoint.sh"
-    slow.write_text("#!/bin/sh\necho installing\nsleep 60\n")
+    slow.write_text("#!/bin/sh\necho installing\nsleep 600\n")
     slow.chmod(0o755)
     with Container(
         engine,
@@ -103,9 +103,8 @@ def test_a_stop_while_extra_pip_packages_are_installed_ends_at_once(
         volumes={str(slow): {"bind": "/opt/prefect/entrypoint.sh"}},
     ) as container:
         container.wait_for_output("installing")
-        ended = container.stop(timeout=20)
-        assert ended.code == 128 + signal.SIGTERM
-        assert ended.seconds < 10, "it waited for SIGKILL"
+        # After the engine's SIGKILL it would be 137.
+        assert container.stop().code == 128 + signal.SIGTERM
 
 
 def test_without_settings_the_server_says_which_are_missing(engine: docker.DockerClient) -> None:

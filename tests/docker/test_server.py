@@ -11,17 +11,33 @@ import httpx
 
 from containers import CONFINED, START_LIMIT, Google, Server
 
+# The refresh interval is so short that a new token is always due. The stop timeout is longer than a drain takes on any
+# machine: whether a drain ends within Cloud Run's 10 s is measured here, and not required.
+ENVIRONMENT = {"SUPERVISOR_REFRESH_INTERVAL": "1s", "SUPERVISOR_STOP_TIMEOUT": "100s"}
 
-def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains_within_ten_seconds(
+
+def rotate(google: Google, server: Server) -> str:
+    """Has the server get a new token; returns its hash."""
+    token = google.world.rotate().hash
+    # As after a thaw, the supervisor looks at once whether a new token is due.
+    server.signal("SIGCONT")
+    server.wait_for_log(token)
+    return token
+
+
+def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains(
     google: Google, record_property: Callable[[str, object], None]
 ) -> None:
-    with Server(google, **CONFINED) as server:
-        # What HEALTHCHECK runs tells the difference.
-        server.wait_for_log("child: started")
+    # Without a token there is no child yet.
+    google.world.script({"status": 503, "times": 10_000})
+    with Server(google, environment=ENVIRONMENT, **CONFINED) as server:
+        # The command of HEALTHCHECK fails before Prefect is ready and succeeds afterwards.
+        server.wait_for_log("token: can't get one")
         assert server.check_health()[0] == 1
+        google.world.clear()
         after = server.wait_for_log("child: ready", timeout=START_LIMIT).fields["after_ms"]
         assert server.check_health() == (0, "")
-        server.wait_healthy(timeout=30)
+        server.wait_healthy()
 
         page = httpx.get(server.url(8080), follow_redirects=True)
         assert page.status_code == 200 and "<title>" in page.text
@@ -30,7 +46,10 @@ def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains_withi
         assert httpx.get(f"{server.url(8080)}/ui-settings").json()["api_url"] == "/api"
         assert server.changed_files() == []
 
-        rotated = server.wait_for_log("rotation: fresh token handed over in place", count=2).fields["hash"]
+        for number in (1, 2):
+            rotated = rotate(google, server)
+            handed_over = server.wait_for_log("rotation: fresh token handed over in place", count=number)
+            assert handed_over.fields["hash"] == rotated
         # More at once than the pool has connections, so that some log in.
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: server.api.post("/flows/filter", json={}).status_code, range(40)))
@@ -39,24 +58,22 @@ def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains_withi
         assert server.status()["restarts"] == 0
         assert google.world.refused_logins() == []
 
-        ended = server.stop(timeout=10)
+        ended = server.stop()
         record_property("confined", {"ready after s": after / 1000, "docker stop took s": round(ended.seconds, 2)})
         assert ended.code == 128 + signal.SIGTERM
-        assert ended.seconds < 10
         assert "killing it" not in server.output()
         assert server.log[-1].message == "stopped"
 
 
 def test_a_rotation_by_restart_installs_extra_pip_packages_no_second_time(google: Google) -> None:
-    environment = {"EXTRA_PIP_PACKAGES": "iniconfig==2.3.1"}
-    # Longer than the 30 s between two restarts, or a child would outlive its token.
-    google.world.settings(life="45s")
-    google.world.rotate()
+    environment = ENVIRONMENT | {"EXTRA_PIP_PACKAGES": "iniconfig==2.3.1"}
     changed = ("stat", "-c", "%y", "/tmp/extra-pip-packages.log")
     with Server(google, "--rotation", "restart", environment=environment) as server:
-        server.wait_for_log("child: started")
+        server.wait_for_log("child: ready", timeout=START_LIMIT)
         installed_at = server.run(*changed)
-        server.wait_for_log("child: started", count=2, timeout=120)
+        assert installed_at[0] == 0, installed_at
+        rotate(google, server)
+        server.wait_for_log("child: started", count=2, timeout=START_LIMIT)
         server.wait_for_log("child: ready", count=2, timeout=START_LIMIT)
         assert server.run("python", "-c", "import iniconfig")[0] == 0
         assert server.run(*changed) == installed_at
@@ -66,7 +83,7 @@ def test_a_rotation_by_restart_installs_extra_pip_packages_no_second_time(google
 
 def test_a_server_without_enough_memory_ends_the_container_as_killed(google: Google) -> None:
     with Server(google, mem_limit="140m") as server:
-        ended = server.wait(timeout=120)
+        ended = server.wait(timeout=START_LIMIT)
         assert server.out_of_memory
         assert ended.code == 128 + signal.SIGKILL
         (line,) = (line for line in server.log if line.message == "child: ended by itself")

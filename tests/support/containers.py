@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 IAM_USER = "prefect-sa@my-project.iam"
 DATABASE = "prefect"
 # Prefect starts in about 8 s on a processor of its own.
-START_LIMIT = 150.0
+START_LIMIT = 300.0
 # No root, a root file system that can't be written, the memory and the processor of Cloud Run's smallest instance.
 CONFINED: dict[str, Any] = {
     "user": "10001:10001",
@@ -61,19 +61,18 @@ class Container:
     ) -> None:
         self.name = options.pop("name", None) or free_name()
         self.client = client
-        # Chosen here, since the engine would choose others when it starts the container a second time.
-        reserved = {port: ReservedPort() for port in options.pop("publish", ())}
-        self._ports = {port: reservation.number for port, reservation in reserved.items()}
+        # The ports are chosen here, since the engine would choose others when it starts the container a second time. They
+        # stay reserved: the engine sets SO_REUSEADDR on the ports that it publishes, so it can bind them nevertheless.
+        self._reserved = {port: ReservedPort() for port in options.pop("publish", ())}
+        self._ports = {port: reservation.number for port, reservation in self._reserved.items()}
         published = {f"{port}/tcp": ("127.0.0.1", number) for port, number in self._ports.items()}
         self._container = client.containers.create(image, command, name=self.name, ports=published, **options)
-        for reservation in reserved.values():
-            reservation.release()
         self._created = int(time.time())
         self.started_at = time.monotonic()
         try:
             self._container.start()
         except BaseException:
-            self._container.remove(force=True, v=True)
+            self._remove()
             raise
 
     def __enter__(self) -> Self:
@@ -84,7 +83,12 @@ class Container:
     ) -> None:
         if error is not None:
             print(f"--- {self.name}\n{self.output()}")
+        self._remove()
+
+    def _remove(self) -> None:
         self._container.remove(force=True, v=True)
+        for reservation in self._reserved.values():
+            reservation.release()
 
     # What it writes
 
@@ -107,10 +111,10 @@ class Container:
         self._wait_for(lambda: text in self.output(), repr(text), timeout)
 
     def _wait_for(self, condition: Callable[[], Found | None], what: str, timeout: float) -> Found:
-        """While it runs: nothing comes of one that has ended."""
+        """Fails as soon as the container has ended without what is waited for."""
 
         def found() -> Found | None:
-            # Asked first, so that its last words are not missed.
+            # This is asked first, so that the last lines of its output are not missed.
             running = self.running
             if (it := condition()) or running:
                 return it
@@ -161,14 +165,17 @@ class Container:
         code = int(self._container.wait(timeout=timeout)["StatusCode"])
         return Ended(code, time.monotonic() - self.started_at)
 
-    def stop(self, timeout: int = 10) -> Ended:
-        """As Cloud Run does: SIGTERM, and SIGKILL after the timeout."""
+    def stop(self, timeout: int = 120) -> Ended:
+        """Sends SIGTERM, and SIGKILL after the timeout. Cloud Run's timeout is 10 s, which a busy machine may exceed."""
         start = time.monotonic()
         self._container.stop(timeout=timeout)
         return Ended(int(self._state()["ExitCode"]), time.monotonic() - start)
 
+    def signal(self, name: str) -> None:
+        self._container.kill(signal=name)
+
     def restart(self) -> None:
-        self._container.restart(timeout=10)
+        self._container.restart(timeout=120)
 
     def run(self, *command: str) -> tuple[int, str]:
         """A program in the running container: its exit code and all that it wrote."""
@@ -241,7 +248,7 @@ class Google:
         )
         self.network.disconnect(self.container.name)
         self.network.connect(self.container.name, aliases=["google"])
-        self.container.wait_for_output('"metadata"', timeout=90)
+        self.container.wait_for_output('"metadata"', timeout=START_LIMIT)
         self.world = World.elsewhere(
             {
                 "metadata": "google",
@@ -298,14 +305,14 @@ class Server(Container):
 
     @functools.cached_property
     def api(self) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url(8080)}/api", timeout=30)
+        return httpx.Client(base_url=f"{self.url(8080)}/api", timeout=60)
 
     def status(self) -> dict[str, Any]:
         return httpx.get(f"{self.url(8081)}/status", timeout=10).json()
 
 
 def added_layers(client: docker.DockerClient, image: str, base: str) -> dict[str, int]:
-    """Bytes of each layer of `image` that `base` has not, by the instruction that made it."""
+    """The bytes of each layer of `image` that `base` does not have, by the instruction that made it."""
     of_base = {layer["Id"] for layer in client.images.get(base).history() if layer["Id"] != "<missing>"}
     layers = itertools.takewhile(lambda layer: layer["Id"] not in of_base, client.images.get(image).history())
     return {re.sub(r"\s+", " ", layer["CreatedBy"]): int(layer["Size"]) for layer in layers if layer["Size"]}
