@@ -184,7 +184,7 @@ def test_the_first_metadata_host_that_is_set_wins(world, first: str) -> None:
         | {first: world.metadata}
         | dict.fromkeys(names[at + 1 :], "127.0.0.1:9")
     )
-    ended = run("--start-deadline", "5s", command=["true"], world=world, environment=hosts)
+    ended = run("--start-deadline", "1m", command=["true"], world=world, environment=hosts)
     assert ended.process.returncode == 0
 
 
@@ -304,7 +304,7 @@ def test_the_scope_is_asked_for_as_it_was_given(world) -> None:
 def test_the_proxy_of_the_environment_is_not_asked(world) -> None:
     proxies = dict.fromkeys(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"], "http://127.0.0.1:9")
     assert (
-        run("--start-deadline", "5s", command=["true"], world=world, environment=proxies).process.returncode
+        run("--start-deadline", "1m", command=["true"], world=world, environment=proxies).process.returncode
         == 0
     )
 
