@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import LIMIT, REPOSITORY
-from world.client import World
+from google_emulator.client import World
 
 DOCUMENT = REPOSITORY / "docs/migrating.md"
 OLD = "old"

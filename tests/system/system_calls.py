@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from injection import Trace, why_no_injection
 from processes import find_process
 from supervisor import BINARY, REPOSITORY, Supervisor, wait_until
-from world.client import World
+from google_emulator.client import World
 
 DOCUMENT = REPOSITORY / "docs/system-calls.md"
 ERRORS = ("ENOSYS", "EPERM")

@@ -2,7 +2,7 @@
 
 Compute Engine answers with a cached token until 5 minutes before its end; 4 minutes is the shortest margin that
 Google's client libraries plan for, and GKE answers the old token while it fetches the next one in the background
-(tests/world/tokens.py has the models). The first token is old enough that the margin is near.
+(google_emulator/tokens.py has the models). The first token is old enough that the margin is near.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pytest
 
 from delivered import both_modes, delivered_token
 from supervisor import Supervisor, wait_until
-from world.client import World
-from world.records import MetadataRequest
+from google_emulator.client import World
+from google_emulator.records import MetadataRequest
 
 UNCHANGED = "token: still the same one"
 TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"

@@ -8,7 +8,7 @@ import pytest
 
 from processes import Process, find_process
 from supervisor import Supervisor, wait_until
-from world.client import World
+from google_emulator.client import World
 
 # What whoever started the supervisor had ignored and blocked.
 INHERITED = ["env", "--ignore-signal=PIPE,CHLD,INT,HUP,USR1", "--block-signal=TERM,USR2,CHLD,ALRM"]

@@ -22,7 +22,7 @@ from children import child
 from injection import Freezer, Trace, require, why_no_attaching, why_no_freezer, why_no_injection
 from processes import children_of, find_process
 from supervisor import Supervisor, run, wait_until
-from world.client import World
+from google_emulator.client import World
 
 # A rotation comes 30 s after the start of the child at the earliest.
 UNTIL_ROTATION = 90.0

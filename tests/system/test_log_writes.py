@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import run
-from world.client import World
+from google_emulator.client import World
 
 # strace writes every byte as \\xNN with -xx.
 WRITE = re.compile(r'^write\((\d+), "((?:\\x[0-9a-f]{2})*)", (\d+)\) += (\d+)$')

@@ -14,7 +14,7 @@ import pytest
 from delivered import delivered_token
 from processes import find_process
 from supervisor import Supervisor, wait_until
-from world.client import World
+from google_emulator.client import World
 
 PGX_LOGIN = Path(__file__).parent / "clients/pgx_login"
 

@@ -12,7 +12,7 @@ import pytest
 from prefect_load import HEALTH, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, listening, run, wait_until
-from world.client import World
+from google_emulator.client import World
 
 
 @pytest.fixture(scope="module")

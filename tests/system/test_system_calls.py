@@ -9,7 +9,7 @@ import pytest
 
 from injection import require, why_no_injection
 from system_calls import DOCUMENT, PURPOSES, row, rows_of_document
-from world.client import World
+from google_emulator.client import World
 
 
 def test_the_document_has_a_line_for_each_call() -> None:
