@@ -11,8 +11,10 @@
 #include <boost/asio/io_context.hpp>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
@@ -20,17 +22,23 @@
 namespace {
 
 /// From here on a signal waits until the loop reads it, so that none is lost or kills us while we set up.
-void block_signals() {
+bool block_signals() {
     const auto signals = supervisor::handled_signals();
-    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    if (::sigprocmask(SIG_SETMASK, &signals, nullptr) != 0) {
+        std::fprintf(stderr, "prefect-supervisor: can't block signals by sigprocmask: %s\n", std::strerror(errno));
+        return false;
+    }
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
     // Whoever started us may have had children reaped by the kernel, and their exit codes lost with them.
     std::signal(SIGCHLD, SIG_DFL);
+    return true;
 }
 
 int supervise(const std::vector<std::string>& arguments) {
-    block_signals();
+    if (!block_signals()) {
+        return 1;
+    }
     auto variables = supervisor::read_environment();
     auto settings = supervisor::read_settings(arguments, variables);
     if (!settings) {

@@ -31,8 +31,9 @@ private:
         spdlog::memory_buf_t line;
         formatter_->format(message, line);
         pollfd ready{descriptor_, POLLOUT, 0};
-        // A pipe is writable when PIPE_BUF bytes fit, and then the write below can't block the loop.
-        if (::poll(&ready, 1, 0) != 1 || ::write(descriptor_, line.data(), line.size()) < 0) {
+        // A pipe is writable when PIPE_BUF bytes fit, and then the write below can't block the loop. Where poll(2) is
+        // forbidden the line is written all the same.
+        if (::poll(&ready, 1, 0) == 0 || ::write(descriptor_, line.data(), line.size()) < 0) {
             ++dropped_;
         }
     }

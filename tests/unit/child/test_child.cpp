@@ -340,6 +340,22 @@ TEST_CASE("An orphan that comes into our care only after the child's end gets TE
     CHECK(test.exit_code == 0);
 }
 
+TEST_CASE("An orphan that comes into our care between TERM and CONT gets its TERM as well") {
+    Running test;
+    const pid_t helper = test.processes.start(test.pid(), /*is_ours=*/false);
+    test.processes.alive.at(helper).obeys_term = false;
+    const pid_t late = test.processes.start(4711, /*is_ours=*/false);
+    // The first CONT after the TERM is the moment at which the kernel makes it ours.
+    test.processes.on_group_signal = [&](int signal) {
+        if (signal == SIGCONT && test.processes.alive.contains(late)) {
+            test.processes.orphan(late);
+        }
+    };
+    test.processes.end(test.pid(), 0);
+    test.pass(10ms);
+    CHECK_FALSE(test.processes.runs(late));
+}
+
 TEST_CASE("With a stop timeout of zero nothing is killed and nothing but the child is waited for") {
     Running test{{.command = {"init"}, .timeouts = {.stop_timeout = 0ms}}};
     const pid_t pid = test.pid();

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -33,6 +34,9 @@ public:
     bool next_obeys_term = true;
     bool next_obeys_kill = true;
     bool port_taken = false;
+
+    /// Called when a group is signalled, before its processes are.
+    std::function<void(int)> on_group_signal{};
 
     std::vector<Environment> launched{};             ///< the environment of each child
     std::vector<std::pair<pid_t, int>> signalled{};  ///< to a process; to a group it is the group's negative number
@@ -88,6 +92,9 @@ public:
     }
     int signal_group(const ProcessGroup& group, int signal) override {
         signalled.emplace_back(-group.id(), signal);
+        if (on_group_signal) {
+            on_group_signal(signal);
+        }
         const auto members = members_of(group.id());
         for (const pid_t pid : members) {
             hit(pid, signal);
