@@ -1,10 +1,11 @@
 #include "supervisor.hpp"
 
+#include "announcement.hpp"
 #include "check.hpp"
 #include "child/exit_code_mapping.hpp"
 #include "child/processes.hpp"
 #include "child/signal_table.hpp"
-#include "config/version.hpp"
+#include "health_facts.hpp"
 
 #include <unistd.h>
 
@@ -58,7 +59,7 @@ Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environ
 // --- from the start to the end --------------------------------------------------------------------------------------
 
 int Supervisor::run() {
-    announce();
+    announce(settings_, log_);
     if (!start()) {
         return 1;
     }
@@ -68,23 +69,6 @@ int Supervisor::run() {
         log_.info("stopped", {{"code", code}});
     }
     return code;
-}
-
-void Supervisor::announce() {
-    for (const auto& warning : settings_.warnings) {
-        log_.warning(warning);
-    }
-    if (settings_.check_only) {
-        return;
-    }
-    std::vector<Field> fields{{"version", std::string{version}}, {"pid", std::int64_t{::getpid()}}};
-    if (settings_.use_token) {
-        fields.push_back({"rotation", settings_.rotation == RotationMode::in_place ? "in-place" : "restart"});
-        fields.push_back({"metadata_server", settings_.metadata_host});
-        fields.push_back({"database", settings_.database.host});
-    }
-    fields.push_back({"command", settings_.command_text()});
-    log_.info("starting", std::move(fields));
 }
 
 bool Supervisor::start() {
@@ -240,29 +224,7 @@ void Supervisor::on_signal(int number) {
 
 HttpResponse Supervisor::on_probe(std::string_view path) {
     tick();
-    return health_answer(path, facts(clock_()));
-}
-
-HealthFacts Supervisor::facts(Moment now) const {
-    HealthFacts facts;
-    facts.phase = child_.phase();
-    facts.child_pid = child_.pid();
-    facts.child_uptime = now.boot - child_.started_at().boot;
-    facts.restarts = child_.restarts();
-    facts.rotations = delivery_.rotations();
-    facts.orphans_reaped = child_.orphans_reaped();
-    facts.child_ready = readiness_.ready(now);
-    facts.ever_ready = readiness_.ever_ready();
-    facts.last_error = delivery_.last_error().empty() ? token_.last_error() : delivery_.last_error();
-    if (const auto& in_use = delivery_.in_use()) {
-        const bool is_newest = token_.hash() == in_use->hash;
-        const auto expiry = is_newest ? token_.expiry() : in_use->expiry;
-        facts.token = HealthFacts::TokenFacts{in_use->hash, remaining(expiry, now), expiry.wall};
-    }
-    if (settings_.use_token) {
-        facts.next_refresh = std::max(milliseconds{0}, remaining(token_.next_request(), now));
-    }
-    return facts;
+    return health_answer(path, health_facts({child_, token_, delivery_, readiness_, settings_.use_token}, clock_()));
 }
 
 }  // namespace supervisor

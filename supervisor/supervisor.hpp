@@ -49,7 +49,6 @@ public:
     HttpResponse on_probe(std::string_view path);
 
 private:
-    void announce();
     bool start();
     void run_loop();
     void on_first_token();
@@ -69,7 +68,6 @@ private:
     void fail(const std::string& why);
     void finish(int code);
     [[nodiscard]] bool tends_token() const { return settings_.use_token && !child_.is_ending(); }
-    [[nodiscard]] HealthFacts facts(Moment now) const;
 
     boost::asio::io_context& loop_;
     Settings settings_;

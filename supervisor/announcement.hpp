@@ -1,0 +1,11 @@
+#pragma once
+
+#include "base/log.hpp"
+#include "config/settings.hpp"
+
+namespace supervisor {
+
+/// The first lines of the log: the warnings about the settings and, unless it is only a check, what is starting.
+void announce(const Settings& settings, Log& log);
+
+}  // namespace supervisor

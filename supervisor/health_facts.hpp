@@ -1,0 +1,24 @@
+#pragma once
+
+#include "base/clock.hpp"
+#include "child/child.hpp"
+#include "delivery/token_delivery.hpp"
+#include "health/health_report.hpp"
+#include "health/readiness_checker.hpp"
+#include "token/token_refresher.hpp"
+
+namespace supervisor {
+
+/// The parts that the health report tells of.
+struct Parts {
+    const Child& child;
+    const TokenRefresher& token;
+    const TokenDelivery& delivery;
+    const ReadinessChecker& readiness;
+    bool uses_token = true;
+};
+
+/// What is to be said of them at this moment.
+HealthFacts health_facts(const Parts& parts, Moment now);
+
+}  // namespace supervisor
