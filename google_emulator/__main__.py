@@ -30,7 +30,7 @@ from google_emulator.tokens import Mint, TokenCache  # noqa: E402
 _INSTANCE = "prefect-db"
 
 
-class World:
+class GoogleEmulator:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._stop = asyncio.Event()
@@ -193,7 +193,7 @@ def _say_login(login: Login) -> None:
 def main() -> int:
     options = parse_options()
     try:
-        asyncio.run(World(options).run())
+        asyncio.run(GoogleEmulator(options).run())
     except (OSError, PostgresError) as error:
         print(f"google_emulator: error: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
 """Starts an emulator for a test or a local run, and talks to its control port.
 
-with World(token_life="60s", cache_model="gke") as world:
-    subprocess.run(["prefect-supervisor"], env=os.environ | world.environment())
-    world.script({"answer": "status", "status": 503, "times": 3}, {"answer": "hang"})
-    assert all(login.accepted for login in world.logins())
+with GoogleEmulator(token_life="60s", cache_model="gke") as emulator:
+    subprocess.run(["prefect-supervisor"], env=os.environ | emulator.environment())
+    emulator.script({"answer": "status", "status": 503, "times": 3}, {"answer": "hang"})
+    assert all(login.accepted for login in emulator.logins())
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _PROGRAM = Path(__file__).resolve().parent
 _STOP_LIMIT = 30.0
 
 
-class WorldError(Exception):
+class EmulatorError(Exception):
     """The emulator could not be started, or did not do what it was asked."""
 
 
-class World:
+class GoogleEmulator:
     """A running emulator. Every argument has the meaning and the default of the option of its name."""
 
     def __init__(
@@ -88,21 +88,21 @@ class World:
         self._ready: dict[str, Any] = {}
 
     @classmethod
-    def elsewhere(cls, ready: dict[str, Any]) -> World:
+    def elsewhere(cls, ready: dict[str, Any]) -> GoogleEmulator:
         """An emulator that somebody else started and will end, known by its ready line."""
-        world = cls()
-        world._ready = ready
-        return world
+        emulator = cls()
+        emulator._ready = ready
+        return emulator
 
     # Life
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> GoogleEmulator:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> World:
+    def start(self) -> GoogleEmulator:
         # The folder is made here, so that it can be removed here even when the emulator was killed.
         self._state_directory = tempfile.mkdtemp(prefix="emulator-")
         self._process = subprocess.Popen(
@@ -185,7 +185,7 @@ class World:
     @property
     def _database(self) -> dict[str, Any]:
         if self._ready["database"] is None:
-            raise WorldError("this emulator was started without a database")
+            raise EmulatorError("this emulator was started without a database")
         return self._ready["database"]
 
     def environment(self) -> dict[str, str]:
@@ -269,11 +269,11 @@ class World:
         return self._get("/status")
 
     def wait_for(self, condition: Callable[[], Found], what: str, timeout: float = 60.0) -> Found:
-        """Returns the condition's first true value; raises a WorldError that names `what` if there is none in time."""
+        """Returns the condition's first true value; raises a EmulatorError that names `what` if there is none in time."""
         deadline = time.monotonic() + timeout
         while not (found := condition()):
             if time.monotonic() > deadline:
-                raise WorldError(f"waited {timeout:g} s for {what}")
+                raise EmulatorError(f"waited {timeout:g} s for {what}")
             time.sleep(0.05)
         return found
 
@@ -299,9 +299,9 @@ class World:
         finally:
             timer.cancel()
         if too_late.is_set():
-            raise WorldError(f"the emulator was not ready after {self._start_timeout:g} s")
+            raise EmulatorError(f"the emulator was not ready after {self._start_timeout:g} s")
         if not line:
-            raise WorldError(f"the emulator ended at its start with code {process.wait()}; its error is above")
+            raise EmulatorError(f"the emulator ended at its start with code {process.wait()}; its error is above")
         return json.loads(line)
 
 
@@ -318,6 +318,6 @@ def _call(
             return json.load(answer)
     except urllib.error.HTTPError as error:
         text = error.read().decode("utf-8", "replace").strip()
-        raise WorldError(f"{request.get_method()} {url} was answered {error.code}: {text}") from None
+        raise EmulatorError(f"{request.get_method()} {url} was answered {error.code}: {text}") from None
     except (urllib.error.URLError, ValueError, OSError) as error:
-        raise WorldError(f"{request.get_method()} {url} failed: {error}") from None
+        raise EmulatorError(f"{request.get_method()} {url} failed: {error}") from None

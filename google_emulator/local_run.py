@@ -25,7 +25,7 @@ from typing import Any, TextIO
 _REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_REPOSITORY))
 
-from google_emulator.client import World, WorldError  # noqa: E402
+from google_emulator.client import GoogleEmulator, EmulatorError  # noqa: E402
 from google_emulator.durations import parse_duration  # noqa: E402
 from google_emulator.tokens import check_life  # noqa: E402
 
@@ -148,11 +148,11 @@ class Rotations:
 class Supervisor:
     """The real binary with Prefect under it. Whatever they write goes to `output`, and rotations to the user."""
 
-    def __init__(self, world: World, options: argparse.Namespace, home: str, output: TextIO) -> None:
+    def __init__(self, emulator: GoogleEmulator, options: argparse.Namespace, home: str, output: TextIO) -> None:
         self.rotations = Rotations()
         self._verbose = options.verbose
         self._output = output
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | world.environment()
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | emulator.environment()
         environment |= {
             "PATH": os.pathsep.join([str(_PREFECT.parent), os.environ.get("PATH", os.defpath)]),
             "PORT": str(options.port),
@@ -262,10 +262,10 @@ def run(options: argparse.Namespace) -> None:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="local-run-", ignore_cleanup_errors=True))
         output = stack.enter_context(open(_OUTPUT / f"{options.port}.log", "w"))
         print("starting the metadata server, and PostgreSQL behind its IAM login ...", flush=True)
-        world = stack.enter_context(World(token_life=options.token_life))
+        emulator = stack.enter_context(GoogleEmulator(token_life=options.token_life))
         print(f"starting Prefect, whose first start makes its tables; its output: {output.name} ...", flush=True)
-        supervisor = Supervisor(world, options, home, output)
-        stack.callback(lambda: print(_result(world, supervisor)))
+        supervisor = Supervisor(emulator, options, home, output)
+        stack.callback(lambda: print(_result(emulator, supervisor)))
         stack.callback(supervisor.stop)
 
         url = address(options)
@@ -284,8 +284,8 @@ def run(options: argparse.Namespace) -> None:
             time.sleep(0.2)
 
 
-def _result(world: World, supervisor: Supervisor) -> str:
-    logins = world.logins()
+def _result(emulator: GoogleEmulator, supervisor: Supervisor) -> str:
+    logins = emulator.logins()
     refused = sum(login.refused for login in logins)
     return f"ended after {supervisor.rotations.count} rotations and {len(logins)} logins, {refused} of them refused"
 
@@ -294,7 +294,7 @@ def main() -> int:
     options = read_options()
     try:
         run(options)
-    except (RunError, WorldError, OSError) as error:
+    except (RunError, EmulatorError, OSError) as error:
         print(f"./dev run: error: {error}", file=sys.stderr)
         return 1
     return 0

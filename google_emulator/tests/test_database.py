@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 FULL_ADDRESS = "prefect-sa@my-project.iam.gserviceaccount.com"
 IAM_REFUSAL = 'Cloud SQL IAM service account authentication failed for user "prefect-sa@my-project.iam"'
@@ -23,14 +23,14 @@ READY_FOR_QUERY = b"Z\0\0\0\5I"
 class DatabaseTest(unittest.IsolatedAsyncioTestCase):
     """One emulator for a class."""
 
-    world: World
+    emulator: GoogleEmulator
     options: dict[str, Any] = {}
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.world = World(**({"token_life": "1h"} | cls.options))
-        cls.world.start()
-        cls.addClassCleanup(cls.world.stop)
+        cls.emulator = GoogleEmulator(**({"token_life": "1h"} | cls.options))
+        cls.emulator.start()
+        cls.addClassCleanup(cls.emulator.stop)
 
     async def asyncSetUp(self) -> None:
         # The tests ask the emulator's control port between two awaits; nobody waits for the loop meanwhile.
@@ -38,11 +38,11 @@ class DatabaseTest(unittest.IsolatedAsyncioTestCase):
 
     async def connect(self, token: str | None = None, **arguments: Any) -> asyncpg.Connection:
         arguments = {
-            "host": self.world.db_host,
-            "port": self.world.db_port,
-            "user": self.world.user,
-            "password": self.world.fetch_token()[0] if token is None else token,
-            "database": self.world.database_name,
+            "host": self.emulator.db_host,
+            "port": self.emulator.db_port,
+            "user": self.emulator.user,
+            "password": self.emulator.fetch_token()[0] if token is None else token,
+            "database": self.emulator.database_name,
             "ssl": "disable",
             "timeout": 30,
         } | arguments
@@ -51,10 +51,10 @@ class DatabaseTest(unittest.IsolatedAsyncioTestCase):
         return connection
 
     def log_in_by_hand(self) -> socket.socket:
-        client = socket.create_connection((self.world.db_host, self.world.db_port), timeout=60)
-        client.sendall(startup_packet(self.world.user, "prefect"))
+        client = socket.create_connection((self.emulator.db_host, self.emulator.db_port), timeout=60)
+        client.sendall(startup_packet(self.emulator.user, "prefect"))
         client.recv(100)
-        password = self.world.fetch_token()[0].encode() + b"\0"
+        password = self.emulator.fetch_token()[0].encode() + b"\0"
         client.sendall(b"p" + struct.pack("!I", len(password) + 4) + password)
         return client
 
@@ -64,18 +64,18 @@ class DatabaseTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((caught.exception.sqlstate, str(caught.exception)), (code, message))
 
     def last_login(self) -> Any:
-        return self.world.logins()[-1]
+        return self.emulator.logins()[-1]
 
 
 class Passwords(DatabaseTest):
     async def test_a_live_token_reaches_a_real_postgresql_18(self) -> None:
         connection = await self.connect()
         self.assertRegex(await connection.fetchval("SELECT version()"), "^PostgreSQL 18")
-        self.assertEqual(await connection.fetchval("SELECT session_user"), self.world.user)
+        self.assertEqual(await connection.fetchval("SELECT session_user"), self.emulator.user)
         login = self.last_login()
         self.assertTrue(login.accepted and login.newest and not login.refused)
-        self.assertEqual((login.user, login.database, login.tls), (self.world.user, "prefect", False))
-        self.assertEqual(login.token, self.world.tokens()[-1].hash)
+        self.assertEqual((login.user, login.database, login.tls), (self.emulator.user, "prefect", False))
+        self.assertEqual(login.token, self.emulator.tokens()[-1].hash)
         self.assertAlmostEqual(login.token_age + login.token_left, 3600, delta=0.01)
 
     async def test_an_unknown_token_is_refused_in_cloud_sqls_words(self) -> None:
@@ -88,14 +88,14 @@ class Passwords(DatabaseTest):
         self.assertEqual(self.last_login().why, "no password")
 
     async def test_all_tokens_that_are_not_expired_are_good(self) -> None:
-        tokens = [self.world.rotate().text for _ in range(3)]
+        tokens = [self.emulator.rotate().text for _ in range(3)]
         for token in tokens:
             await self.connect(token)
-        self.assertEqual([login.newest for login in self.world.logins()[-3:]], [False, False, True])
+        self.assertEqual([login.newest for login in self.emulator.logins()[-3:]], [False, False, True])
 
     async def test_a_padded_token_is_good_and_only_with_its_dots(self) -> None:
-        self.world.script({"answer": "padded-token"})
-        token = self.world.fetch_token()[0]
+        self.emulator.script({"answer": "padded-token"})
+        token = self.emulator.fetch_token()[0]
         self.assertTrue(token.endswith("."))
         await self.connect(token)
         await self.assert_refused("28000", IAM_REFUSAL, token=token.rstrip("."))
@@ -109,23 +109,23 @@ class Passwords(DatabaseTest):
         await self.assert_refused("3D000", 'database "nowhere" does not exist', database="nowhere")
 
     async def test_a_client_that_leaves_before_the_password_is_not_a_refusal(self) -> None:
-        before = len(self.world.logins())
-        with socket.create_connection((self.world.db_host, self.world.db_port), timeout=20) as client:
-            client.sendall(startup_packet(self.world.user, "prefect"))
+        before = len(self.emulator.logins())
+        with socket.create_connection((self.emulator.db_host, self.emulator.db_port), timeout=20) as client:
+            client.sendall(startup_packet(self.emulator.user, "prefect"))
             self.assertEqual(client.recv(100), b"R" + struct.pack("!II", 8, 3))
-        self.world.wait_for(lambda: len(self.world.logins()) > before, "the login to be logged")
+        self.emulator.wait_for(lambda: len(self.emulator.logins()) > before, "the login to be logged")
         login = self.last_login()
         self.assertEqual((login.accepted, login.refused), (False, False))
 
     async def test_encryption_that_is_not_there_is_declined(self) -> None:
         for request in (80877103, 80877104):
-            with socket.create_connection((self.world.db_host, self.world.db_port), timeout=20) as client:
+            with socket.create_connection((self.emulator.db_host, self.emulator.db_port), timeout=20) as client:
                 client.sendall(struct.pack("!II", 8, request))
                 self.assertEqual(client.recv(1), b"N")
 
     async def test_garbage_costs_only_its_own_connection(self) -> None:
         for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\7\0\0\0\0", b"\xff" * 100):
-            with socket.create_connection((self.world.db_host, self.world.db_port), timeout=20) as client:
+            with socket.create_connection((self.emulator.db_host, self.emulator.db_port), timeout=20) as client:
                 client.sendall(garbage)
                 self.assertEqual(client.recv(1), b"")
         await self.connect()
@@ -133,17 +133,17 @@ class Passwords(DatabaseTest):
 
 class Expiry(DatabaseTest):
     async def test_an_expired_token_is_refused_and_its_open_session_lives_on(self) -> None:
-        token, _ = self.world.fetch_token()
+        token, _ = self.emulator.fetch_token()
         session = await self.connect(token)
         await session.execute("CREATE TEMPORARY TABLE kept (value integer)")
-        self.world.expire()
+        self.emulator.expire()
         await self.assert_refused("28000", IAM_REFUSAL, token=token)
         login = self.last_login()
         self.assertEqual(login.why, "expired token")
         self.assertLessEqual(login.token_left, 0)
         await session.execute("INSERT INTO kept VALUES (1)")
         self.assertEqual(await session.fetchval("SELECT count(*) FROM kept"), 1)
-        await self.connect(self.world.fetch_token()[0])
+        await self.connect(self.emulator.fetch_token()[0])
 
 
 class Relay(DatabaseTest):
@@ -162,7 +162,7 @@ class Relay(DatabaseTest):
         connections = await asyncio.gather(*(self.connect() for _ in range(40)))
         values = await asyncio.gather(*(one.fetchval("SELECT pg_backend_pid()") for one in connections))
         self.assertEqual(len(set(values)), 40)
-        self.assertGreaterEqual(self.world.status()["database"]["open_sessions"], 40)
+        self.assertGreaterEqual(self.emulator.status()["database"]["open_sessions"], 40)
 
     async def test_the_end_of_a_session_reaches_the_other_side(self) -> None:
         connection = await self.connect()
@@ -193,7 +193,7 @@ class Relay(DatabaseTest):
     async def test_a_client_that_does_not_read_does_not_fill_memory(self) -> None:
         watcher = await self.connect()
         with self.log_in_by_hand() as client:
-            before = resident_megabytes(self.world.pid)
+            before = resident_megabytes(self.emulator.pid)
             query = b"SELECT repeat('x', 1000000) FROM generate_series(1, 300)\0"
             client.sendall(b"Q" + struct.pack("!I", len(query) + 4) + query)
             # The real server waits for its client, which is the emulator, and that waits for this one.
@@ -203,11 +203,11 @@ class Relay(DatabaseTest):
                     break
                 await asyncio.sleep(0.1)
             self.assertEqual(await watcher.fetchval(waiting), 1)
-            self.assertLess(resident_megabytes(self.world.pid) - before, 50)
+            self.assertLess(resident_megabytes(self.emulator.pid) - before, 50)
             received = 0
             while received < 300_000_000:
                 received += len(client.recv(1 << 20))
-            self.assertLess(resident_megabytes(self.world.pid) - before, 50)
+            self.assertLess(resident_megabytes(self.emulator.pid) - before, 50)
 
 
 class TlsOn(DatabaseTest):
@@ -224,7 +224,7 @@ class TlsOn(DatabaseTest):
         """As Cloud SQL's default does (cloud-sql-go-connector, tls_verify.go): verify-ca works and verify-full does not."""
         for host in ("127.0.0.1", "localhost"):
             with self.subTest(host=host):
-                verify_ca, verify_full = (ssl.create_default_context(cafile=self.world.ca) for _ in range(2))
+                verify_ca, verify_full = (ssl.create_default_context(cafile=self.emulator.ca) for _ in range(2))
                 verify_ca.check_hostname = False
                 connection = await self.connect(host=host, ssl=verify_ca)
                 value = os.urandom(4 * 1024 * 1024)
@@ -247,7 +247,7 @@ class TlsOfASharedAuthority(DatabaseTest):
     options = {"tls": "on", "ca_mode": "shared"}
 
     async def test_the_certificate_is_good_for_the_dns_name_alone(self) -> None:
-        verify_full = ssl.create_default_context(cafile=self.world.ca)
+        verify_full = ssl.create_default_context(cafile=self.emulator.ca)
         await self.connect(host="localhost", ssl=verify_full)
         self.assertTrue(self.last_login().tls)
         with self.assertRaises(ssl.SSLCertVerificationError):
@@ -274,41 +274,41 @@ class TlsRequired(DatabaseTest):
 class Faults(DatabaseTest):
     async def test_logins_refused_for_a_time(self) -> None:
         session = await self.connect()
-        self.world.database("refuse-logins")
+        self.emulator.database("refuse-logins")
         await self.assert_refused("28000", IAM_REFUSAL)
         self.assertEqual(self.last_login().why, "logins are refused by script")
         self.assertEqual(await session.fetchval("SELECT 1"), 1)
-        self.world.database("accept-logins")
+        self.emulator.database("accept-logins")
         await self.connect()
-        self.world.database("refuse-logins", "1s")
-        self.world.wait_for(
-            lambda: not self.world.status()["database"]["refuse_logins"], "logins to be taken"
+        self.emulator.database("refuse-logins", "1s")
+        self.emulator.wait_for(
+            lambda: not self.emulator.status()["database"]["refuse_logins"], "logins to be taken"
         )
         await self.connect()
 
     async def test_down_and_back(self) -> None:
         session = await self.connect()
-        token = self.world.fetch_token()[0]
-        self.world.database("go-down")
+        token = self.emulator.fetch_token()[0]
+        self.emulator.database("go-down")
         with self.assertRaises(ConnectionRefusedError):
             await self.connect(token)
         self.assertEqual(await session.fetchval("SELECT 1"), 1)
-        self.world.database("come-back")
+        self.emulator.database("come-back")
         await self.connect(token)
-        self.world.database("go-down", 1)
-        self.world.wait_for(lambda: self.world.status()["database"]["accepting"], "the port to come back")
+        self.emulator.database("go-down", 1)
+        self.emulator.wait_for(lambda: self.emulator.status()["database"]["accepting"], "the port to come back")
         await self.connect(token)
 
     async def test_open_sessions_cut(self) -> None:
         session = await self.connect()
-        self.assertGreaterEqual(self.world.database("cut-sessions")["cut"], 1)
+        self.assertGreaterEqual(self.emulator.database("cut-sessions")["cut"], 1)
         with self.assertRaises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await session.fetchval("SELECT 1", timeout=30)
         await self.connect()
 
     async def test_slow_logins(self) -> None:
-        self.addCleanup(self.world.database, "delay-logins", 0)
-        self.world.database("delay-logins", 1)
+        self.addCleanup(self.emulator.database, "delay-logins", 0)
+        self.emulator.database("delay-logins", 1)
         started = time.monotonic()
         await self.connect()
         self.assertGreaterEqual(time.monotonic() - started, 1)
@@ -324,7 +324,7 @@ class Grants(DatabaseTest):
         for attribute in ("rolsuper", "rolcreaterole", "rolcreatedb", "rolbypassrls", "rolreplication"):
             self.assertFalse(role[attribute], attribute)
         for statement in (
-            f'ALTER SCHEMA public OWNER TO "{self.world.user}"',
+            f'ALTER SCHEMA public OWNER TO "{self.emulator.user}"',
             "CREATE ROLE other",
             "CREATE DATABASE other",
             "DROP DATABASE template1",
@@ -335,13 +335,13 @@ class Grants(DatabaseTest):
 
     async def test_the_administrator_is_no_superuser(self) -> None:
         administrator = await asyncpg.connect(
-            host=self.world.socket_directory, user="postgres", database=self.world.database_name
+            host=self.emulator.socket_directory, user="postgres", database=self.emulator.database_name
         )
         self.addAsyncCleanup(administrator.close)
         superusers = await administrator.fetch("SELECT rolname FROM pg_roles WHERE rolsuper")
         self.assertEqual([role["rolname"] for role in superusers], ["cloudsqladmin"])
         with self.assertRaises(asyncpg.InsufficientPrivilegeError):
-            await administrator.execute(f'ALTER SCHEMA public OWNER TO "{self.world.user}"')
+            await administrator.execute(f'ALTER SCHEMA public OWNER TO "{self.emulator.user}"')
 
 
 class DedicatedSchema(DatabaseTest):

@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 NPM = Path(__file__).resolve().parents[2] / ".deps/npm"
@@ -18,13 +18,13 @@ LOGIN_SCOPE = "https://www.googleapis.com/auth/sqlservice.login"
 
 
 class GoogleClients(unittest.TestCase):
-    world: World
+    emulator: GoogleEmulator
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.world = World(token_life="1h", postgres=False)
-        cls.world.start()
-        cls.addClassCleanup(cls.world.stop)
+        cls.emulator = GoogleEmulator(token_life="1h", postgres=False)
+        cls.emulator.start()
+        cls.addClassCleanup(cls.emulator.stop)
 
     def setUp(self) -> None:
         # No credentials of whoever runs the tests are found in an empty home.
@@ -35,18 +35,18 @@ class GoogleClients(unittest.TestCase):
         """Runs a client in an environment of our own, so without proxies, and checks what it got."""
         environment = {"PATH": os.environ["PATH"], "HOME": self.home, "NODE_MODULES_PARENT": str(NPM)}
         result = subprocess.run(
-            command, env=environment | self.world.environment(), capture_output=True, text=True, timeout=120
+            command, env=environment | self.emulator.environment(), capture_output=True, text=True, timeout=120
         )
         self.assertEqual(result.returncode, 0, result.stderr)
         answer = json.loads(result.stdout)
-        self.assertEqual(answer["token"], self.world.tokens()[-1].text)
+        self.assertEqual(answer["token"], self.emulator.tokens()[-1].text)
         self.assertEqual(answer["project"], "my-project")
         self.assertGreater(answer["expires_in"], 3000)
         self.assertLess(answer["expires_in"], 3600)
         return answer
 
     def scopes_asked_for(self) -> str | None:
-        return self.world.token_requests()[-1].query.get("scopes")
+        return self.emulator.token_requests()[-1].query.get("scopes")
 
     def test_python_google_auth(self) -> None:
         self.ask(sys.executable, CLIENTS / "google_auth_default.py")

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from google_emulator.client import World, WorldError
+from google_emulator.client import GoogleEmulator, EmulatorError
 from google_emulator.options import parse_options
 
 PROGRAM = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ class CleanEnd(LifeTest):
 
 
 class HardEnd(LifeTest):
-    def test_postgresql_does_not_outlive_a_killed_world(self) -> None:
+    def test_postgresql_does_not_outlive_a_killed_emulator(self) -> None:
         process = self.start(f"--state-dir={self.folder / 'state'}")
         self.ready(process)
         children = descendants(process.pid)
@@ -133,8 +133,8 @@ class HardEnd(LifeTest):
         process.kill()
         self.wait_until(lambda: not any(map(alive, children)), "PostgreSQL to end")
 
-    def test_a_world_does_not_outlive_a_killed_parent(self) -> None:
-        program = "from google_emulator.client import World; print(World().start().pid, flush=True); input()"
+    def test_an_emulator_does_not_outlive_a_killed_parent(self) -> None:
+        program = "from google_emulator.client import GoogleEmulator; print(GoogleEmulator().start().pid, flush=True); input()"
         parent = subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=PROGRAM.parent,
@@ -145,23 +145,23 @@ class HardEnd(LifeTest):
         )
         self.addCleanup(self.end, parent)
         assert parent.stdout
-        world = int(parent.stdout.readline())
-        children = descendants(world)
+        emulator = int(parent.stdout.readline())
+        children = descendants(emulator)
         self.assertGreater(len(children), 3)
         parent.kill()
-        self.wait_until(lambda: not any(map(alive, [world, *children])), "the emulator to end")
+        self.wait_until(lambda: not any(map(alive, [emulator, *children])), "the emulator to end")
         self.assertEqual([path for found in self.folder.iterdir() for path in found.iterdir()], [])
 
-    def test_the_clients_stop_cleans_up_after_a_killed_world(self) -> None:
-        world = World().start()
-        state = Path(world.socket_directory).parent
+    def test_the_clients_stop_cleans_up_after_a_killed_emulator(self) -> None:
+        emulator = GoogleEmulator().start()
+        state = Path(emulator.socket_directory).parent
         self.assertTrue(state.exists())
-        os.kill(world.pid, signal.SIGKILL)
-        self.wait_until(lambda: not world.alive, "the emulator to be dead")
-        world.stop()
+        os.kill(emulator.pid, signal.SIGKILL)
+        self.wait_until(lambda: not emulator.alive, "the emulator to be dead")
+        emulator.stop()
         self.assertFalse(state.exists())
 
-    def test_the_loss_of_postgresql_ends_the_world(self) -> None:
+    def test_the_loss_of_postgresql_ends_the_emulator(self) -> None:
         process = self.start(f"--state-dir={self.folder / 'state'}")
         self.ready(process)
         server = next(pid for pid in descendants(process.pid) if name_of(pid) == "postgres")
@@ -221,8 +221,8 @@ class Refusals(LifeTest):
                 self.assertIn(words, lines[0])
 
     def test_the_client_says_that_the_start_failed(self) -> None:
-        with self.assertRaisesRegex(WorldError, "ended at its start with code 1"):
-            World(postgres_dir=self.folder).start()
+        with self.assertRaisesRegex(EmulatorError, "ended at its start with code 1"):
+            GoogleEmulator(postgres_dir=self.folder).start()
 
 
 class Help(LifeTest):
@@ -246,8 +246,8 @@ class Distribution(LifeTest):
 
     def check(self, distribution: Path) -> None:
         # Without a template, so that initdb runs from it, too.
-        with World(postgres_dir=distribution, template_dir=self.folder / "template") as world:
-            self.assertIsNotNone(world.status()["database"]["postgres_pid"])
+        with GoogleEmulator(postgres_dir=distribution, template_dir=self.folder / "template") as emulator:
+            self.assertIsNotNone(emulator.status()["database"]["postgres_pid"])
 
     def test_library_links_that_npm_left_out_are_made(self) -> None:
         distribution = self.copy_without_links(self.folder / "postgres")
@@ -262,8 +262,8 @@ class Distribution(LifeTest):
 
     def test_two_that_start_at_once_share_one_template(self) -> None:
         def start(_: int) -> str:
-            with World(template_dir=self.folder / "shared") as world:
-                return world.fetch_token()[0]
+            with GoogleEmulator(template_dir=self.folder / "shared") as emulator:
+                return emulator.fetch_token()[0]
 
         with ThreadPoolExecutor() as pool:
             self.assertEqual(len(set(pool.map(start, range(2)))), 2)
@@ -274,8 +274,8 @@ class Distribution(LifeTest):
         if os.geteuid() == 0:
             self.skipTest("root can write everywhere")
         self.folder.chmod(0o500)
-        with World(template_dir=self.folder) as world:
-            world.fetch_token()
+        with GoogleEmulator(template_dir=self.folder) as emulator:
+            emulator.fetch_token()
 
 
 def connect(host: str, port: str | int) -> socket.socket:

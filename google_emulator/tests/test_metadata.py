@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from google_emulator.client import World, WorldError
+from google_emulator.client import GoogleEmulator, EmulatorError
 
 ACCOUNT = "/computeMetadata/v1/instance/service-accounts/default/"
 TOKEN = ACCOUNT + "token"
@@ -20,20 +20,20 @@ FLAVOR = {"Metadata-Flavor": "Google"}
 class MetadataTest(unittest.TestCase):
     """One emulator for a class; every test leaves it without a script."""
 
-    world: World
+    emulator: GoogleEmulator
     options: dict[str, Any] = {}
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.world = World(postgres=False, **cls.options)
-        cls.world.start()
-        cls.addClassCleanup(cls.world.stop)
+        cls.emulator = GoogleEmulator(postgres=False, **cls.options)
+        cls.emulator.start()
+        cls.addClassCleanup(cls.emulator.stop)
 
     def setUp(self) -> None:
-        self.addCleanup(self.world.clear)
+        self.addCleanup(self.emulator.clear)
 
     def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
-        host, _, port = self.world.metadata.rpartition(":")
+        host, _, port = self.emulator.metadata.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
         self.addCleanup(connection.close)
         return connection
@@ -49,8 +49,8 @@ class MetadataTest(unittest.TestCase):
 
     def check_expires_in(self, expires_at: float, answer: dict[str, Any]) -> None:
         """The whole seconds left when it was answered, which was between its request and its end."""
-        entry = self.world.wait_for(
-            lambda: (last := self.world.token_requests()[-1]).finished and last, "the end of the answer"
+        entry = self.emulator.wait_for(
+            lambda: (last := self.emulator.token_requests()[-1]).finished and last, "the end of the answer"
         )
         self.assertLessEqual(answer["expires_in"], expires_at - entry.time)
         self.assertGreater(answer["expires_in"], expires_at - entry.finished - 1)
@@ -74,7 +74,7 @@ class Tree(MetadataTest):
         self.assertEqual(list(token), ["access_token", "expires_in", "token_type"])
         self.assertEqual(token["token_type"], "Bearer")
         self.assertIs(type(token["expires_in"]), int)
-        self.check_expires_in(self.world.tokens()[-1].expires_at, token)
+        self.check_expires_in(self.emulator.tokens()[-1].expires_at, token)
 
     def test_leaves_and_directories(self) -> None:
         email = "prefect-sa@my-project.iam.gserviceaccount.com"
@@ -108,7 +108,7 @@ class Tree(MetadataTest):
             with self.subTest(path=path):
                 answer, _ = self.get(path)
                 self.assertEqual(answer.status, 301)
-                self.assertEqual(answer.getheader("Location"), f"http://{self.world.metadata}{path}/")
+                self.assertEqual(answer.getheader("Location"), f"http://{self.emulator.metadata}{path}/")
 
     def test_what_is_not_there(self) -> None:
         for path in ("/computeMetadata/v1/universe/universe-domain", "/nothing", ACCOUNT + "email/", "//"):
@@ -139,7 +139,7 @@ class Tree(MetadataTest):
         for _ in range(3):
             connection.request("GET", TOKEN, headers=FLAVOR)
             self.assertEqual(connection.getresponse().read()[:1], b"{")
-        last = self.world.log()[-3:]
+        last = self.emulator.log()[-3:]
         self.assertEqual({entry.peer_port for entry in last}, {local_port})
 
     def test_bad_requests_are_answered_400(self) -> None:
@@ -153,7 +153,7 @@ class Tree(MetadataTest):
                 self.assertTrue(sock.makefile("rb").read().startswith(b"HTTP/1.1 400 "))
 
     def open_socket(self) -> socket.socket:
-        host, _, port = self.world.metadata.rpartition(":")
+        host, _, port = self.emulator.metadata.rpartition(":")
         return socket.create_connection((host, int(port)), timeout=20)
 
 
@@ -163,20 +163,20 @@ class Cache(MetadataTest):
     def test_the_same_token_until_it_is_rotated(self) -> None:
         first, second = self.get_token(), self.get_token()
         self.assertEqual(first["access_token"], second["access_token"])
-        self.check_expires_in(self.world.tokens()[-1].expires_at, second)
-        self.assertEqual(self.world.tokens()[-1].expires_at - self.world.tokens()[-1].minted_at, 3600)
-        rotated = self.world.rotate()
+        self.check_expires_in(self.emulator.tokens()[-1].expires_at, second)
+        self.assertEqual(self.emulator.tokens()[-1].expires_at - self.emulator.tokens()[-1].minted_at, 3600)
+        rotated = self.emulator.rotate()
         self.assertEqual(self.get_token()["access_token"], rotated.text)
-        self.assertEqual(self.world.current_token(), self.world.tokens()[-1])
+        self.assertEqual(self.emulator.current_token(), self.emulator.tokens()[-1])
 
     def test_settings_change_at_run_time(self) -> None:
-        self.addCleanup(self.world.rotate)
-        self.addCleanup(self.world.settings, life="1h", cache_model="five-minutes", padded=False)
-        self.world.settings(life="20s", padded=True, cache_model="none")
+        self.addCleanup(self.emulator.rotate)
+        self.addCleanup(self.emulator.settings, life="1h", cache_model="five-minutes", padded=False)
+        self.emulator.settings(life="20s", padded=True, cache_model="none")
         first, second = self.get_token(), self.get_token()
         self.assertNotEqual(first["access_token"], second["access_token"])
         self.assertEqual(len(first["access_token"]), 1024)
-        newest = self.world.tokens()[-1]
+        newest = self.emulator.tokens()[-1]
         self.assertEqual(newest.expires_at - newest.minted_at, 20)
         self.check_expires_in(newest.expires_at, second)
 
@@ -186,8 +186,8 @@ class Cache(MetadataTest):
             ({"cache_model": "gce"}, "gce"),
             ({"lief": "20s"}, "lief"),
         ]:
-            with self.subTest(setting=setting), self.assertRaisesRegex(WorldError, f"answered 400.*{words}"):
-                self.world.settings(**setting)
+            with self.subTest(setting=setting), self.assertRaisesRegex(EmulatorError, f"answered 400.*{words}"):
+                self.emulator.settings(**setting)
 
 
 class OldFirstToken(MetadataTest):
@@ -195,9 +195,9 @@ class OldFirstToken(MetadataTest):
 
     def test_the_first_answer_has_less_left(self) -> None:
         answer = self.get_token()
-        first = self.world.tokens()[0]
+        first = self.emulator.tokens()[0]
         self.assertEqual(first.expires_at - first.minted_at, 3600)
-        self.assertAlmostEqual(first.minted_at, self.world.token_requests()[0].time - 3000, delta=60)
+        self.assertAlmostEqual(first.minted_at, self.emulator.token_requests()[0].time - 3000, delta=60)
         self.check_expires_in(first.expires_at, answer)
 
 
@@ -206,58 +206,58 @@ class RequestLog(MetadataTest):
         scope = "https://www.googleapis.com/auth/sqlservice.login"
         before = time.time()
         token = self.get(f"{TOKEN}?scopes=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fsqlservice.login")[1]
-        entry = self.world.token_requests()[-1]
+        entry = self.emulator.token_requests()[-1]
         self.assertEqual((entry.method, entry.path, entry.query), ("GET", TOKEN, {"scopes": scope}))
         self.assertEqual(entry.headers["metadata-flavor"], "Google")
         self.assertEqual((entry.answer, entry.status), ("token", 200))
         self.assertEqual(entry.expires_in, json.loads(token)["expires_in"])
-        self.assertEqual(entry.token, self.world.tokens()[-1].hash)
+        self.assertEqual(entry.token, self.emulator.tokens()[-1].hash)
         self.assertLessEqual(before, entry.time)
         self.assertLessEqual(entry.time, entry.answered)
         self.assertLessEqual(entry.answered, time.time())
 
     def test_since_gives_the_new_ones_only(self) -> None:
-        before = self.world.log()[-1].number if self.world.log() else 0
+        before = self.emulator.log()[-1].number if self.emulator.log() else 0
         self.get("/")
         self.get()
-        self.assertEqual([entry.path for entry in self.world.log(before)], ["/", TOKEN])
-        self.assertEqual([entry.path for entry in self.world.token_requests(before)], [TOKEN])
+        self.assertEqual([entry.path for entry in self.emulator.log(before)], ["/", TOKEN])
+        self.assertEqual([entry.path for entry in self.emulator.token_requests(before)], [TOKEN])
 
     def test_two_at_once_are_seen(self) -> None:
-        self.world.script({"answer": "hang"})
+        self.emulator.script({"answer": "hang"})
         first = self.connect()
         first.request("GET", TOKEN, headers=FLAVOR)
-        before = self.world.wait_for(lambda: self.unfinished(), "the first request to come in")[0]
+        before = self.emulator.wait_for(lambda: self.unfinished(), "the first request to come in")[0]
         self.get()
-        second = self.world.token_requests(before.number)[0]
+        second = self.emulator.token_requests(before.number)[0]
         self.assertEqual((before.in_flight, second.in_flight), (0, 1))
         first.close()
-        self.world.wait_for(lambda: not self.unfinished(), "the emulator to see that the client left")
+        self.emulator.wait_for(lambda: not self.unfinished(), "the emulator to see that the client left")
         self.get()
-        self.assertEqual(self.world.token_requests()[-1].in_flight, 0)
+        self.assertEqual(self.emulator.token_requests()[-1].in_flight, 0)
 
     def test_a_client_that_gave_up_is_no_longer_in_flight(self) -> None:
-        self.world.script({"answer": "hang"}, {"answer": "token", "delay": 600})
+        self.emulator.script({"answer": "hang"}, {"answer": "token", "delay": 600})
         for _ in range(2):
             client = self.connect()
             client.request("GET", TOKEN, headers=FLAVOR)
-            self.world.wait_for(lambda: self.unfinished(), "the request to come in")
+            self.emulator.wait_for(lambda: self.unfinished(), "the request to come in")
             client.close()
-            self.world.wait_for(lambda: not self.unfinished(), "the emulator to see that the client left")
-        self.assertTrue(all(entry.client_left_early for entry in self.world.token_requests()[-2:]))
+            self.emulator.wait_for(lambda: not self.unfinished(), "the emulator to see that the client left")
+        self.assertTrue(all(entry.client_left_early for entry in self.emulator.token_requests()[-2:]))
         self.get()
-        self.assertEqual(self.world.token_requests()[-1].in_flight, 0)
+        self.assertEqual(self.emulator.token_requests()[-1].in_flight, 0)
 
     def unfinished(self) -> list[Any]:
-        return [entry for entry in self.world.token_requests() if entry.finished is None]
+        return [entry for entry in self.emulator.token_requests() if entry.finished is None]
 
 
 class ScriptedFailures(MetadataTest):
     def scripted(self, **step: Any) -> tuple[http.client.HTTPResponse, bytes]:
         """The answer under the step; the one after it is right again."""
-        self.world.script(step)
+        self.emulator.script(step)
         answer, body = self.get()
-        self.assertEqual(self.world.token_requests()[-1].answer, step.get("answer", "status"))
+        self.assertEqual(self.emulator.token_requests()[-1].answer, step.get("answer", "status"))
         self.assertIn("access_token", self.get_token())
         return answer, body
 
@@ -273,28 +273,28 @@ class ScriptedFailures(MetadataTest):
         self.assertIsNone(answer.getheader("Retry-After"))
 
     def test_a_sequence(self) -> None:
-        self.world.script({"status": 500, "times": 2}, {"answer": "token"}, {"status": 404}, {"status": 403})
+        self.emulator.script({"status": 500, "times": 2}, {"answer": "token"}, {"status": 404}, {"status": 403})
         statuses = [self.get()[0].status for _ in range(6)]
         self.assertEqual(statuses, [500, 500, 200, 404, 403, 200])
 
     def test_other_paths_are_not_counted(self) -> None:
-        self.world.script({"status": 500})
+        self.emulator.script({"status": 500})
         self.assertEqual(self.get("/")[0].status, 200)
         self.assertEqual(self.get(TOKEN, {})[0].status, 403)
         self.assertEqual(self.get()[0].status, 500)
 
     def test_for_a_duration(self) -> None:
-        before, number = time.time(), len(self.world.log())
-        self.world.script({"status": 503, "seconds": "1500ms"})
-        self.world.wait_for(lambda: self.get()[0].status == 200, "the end of the failure")
-        *failed, good = self.world.token_requests(number)
+        before, number = time.time(), len(self.emulator.log())
+        self.emulator.script({"status": 503, "seconds": "1500ms"})
+        self.emulator.wait_for(lambda: self.get()[0].status == 200, "the end of the failure")
+        *failed, good = self.emulator.token_requests(number)
         self.assertEqual({entry.status for entry in failed} - {503}, set())
         self.assertGreaterEqual(good.time - before, 1.5)
 
     def test_clear(self) -> None:
-        self.world.script({"status": 503, "seconds": 600})
+        self.emulator.script({"status": 503, "seconds": 600})
         self.assertEqual(self.get()[0].status, 503)
-        self.world.clear()
+        self.emulator.clear()
         self.assertEqual(self.get()[0].status, 200)
 
     def test_delay(self) -> None:
@@ -304,12 +304,12 @@ class ScriptedFailures(MetadataTest):
         self.assertGreaterEqual(time.monotonic() - started, 1)
 
     def test_hang(self) -> None:
-        self.world.script({"answer": "hang"})
+        self.emulator.script({"answer": "hang"})
         with self.assertRaises(TimeoutError):
             self.get(timeout=1)
 
     def test_cut_body(self) -> None:
-        self.world.script({"answer": "cut-body"})
+        self.emulator.script({"answer": "cut-body"})
         connection = self.connect()
         connection.request("GET", TOKEN, headers=FLAVOR)
         answer = connection.getresponse()
@@ -323,32 +323,32 @@ class ScriptedFailures(MetadataTest):
         idle = self.connect()
         idle.request("GET", TOKEN, headers=FLAVOR)
         idle.getresponse().read()
-        self.world.script({"answer": "refused", "seconds": 600})
+        self.emulator.script({"answer": "refused", "seconds": 600})
         with self.assertRaises(ConnectionRefusedError):
             self.get()
         with self.assertRaises((ConnectionError, http.client.HTTPException)):
             idle.request("GET", TOKEN, headers=FLAVOR)
             idle.getresponse()
-        self.assertFalse(self.world.status()["metadata"]["accepting"])
-        self.world.clear()
+        self.assertFalse(self.emulator.status()["metadata"]["accepting"])
+        self.emulator.clear()
         self.good()
 
     def test_refused_for_a_duration(self) -> None:
-        self.world.script({"answer": "refused", "seconds": 1})
-        self.world.wait_for(lambda: self.world.status()["metadata"]["accepting"], "the port to come back")
+        self.emulator.script({"answer": "refused", "seconds": 1})
+        self.emulator.wait_for(lambda: self.emulator.status()["metadata"]["accepting"], "the port to come back")
         self.good()
 
     def test_refused_after_another_step(self) -> None:
-        self.world.script({"status": 500}, {"answer": "refused", "seconds": 600})
+        self.emulator.script({"status": 500}, {"answer": "refused", "seconds": 600})
         self.assertEqual(self.get()[0].status, 500)
-        self.world.wait_for(lambda: not self.world.status()["metadata"]["accepting"], "the port to close")
+        self.emulator.wait_for(lambda: not self.emulator.status()["metadata"]["accepting"], "the port to close")
         with self.assertRaises(ConnectionRefusedError):
             self.get()
-        self.world.clear()
+        self.emulator.clear()
         self.good()
 
     def test_reset(self) -> None:
-        self.world.script({"answer": "reset"})
+        self.emulator.script({"answer": "reset"})
         with self.assertRaises(ConnectionResetError):
             self.get()
 
@@ -368,7 +368,7 @@ class ScriptedFailures(MetadataTest):
                 _, body = self.scripted(answer="expires-in", expires_in=value)
                 self.assertIs(type(json.loads(body)["expires_in"]), type(value))
                 self.assertEqual(json.loads(body)["expires_in"], value)
-                self.assertEqual(self.world.token_requests()[-2].expires_in, value)
+                self.assertEqual(self.emulator.token_requests()[-2].expires_in, value)
 
     def test_members_left_out(self) -> None:
         self.assertEqual(
@@ -390,15 +390,15 @@ class ScriptedFailures(MetadataTest):
 
     def test_a_padded_token_is_a_real_one(self) -> None:
         token = json.loads(self.scripted(answer="padded-token")[1])["access_token"]
-        self.assertIn(token, [minted.text for minted in self.world.tokens()])
+        self.assertIn(token, [minted.text for minted in self.emulator.tokens()])
         self.assertEqual(self.good(), token)
 
     def test_redirect_leads_to_a_token_of_no_worth(self) -> None:
         answer, _ = self.scripted(answer="redirect")
         self.assertEqual(answer.status, 301)
-        self.assertEqual(answer.getheader("Location"), f"http://{self.world.metadata}/elsewhere/token")
+        self.assertEqual(answer.getheader("Location"), f"http://{self.emulator.metadata}/elsewhere/token")
         followed = json.loads(self.get("/elsewhere/token", {})[1])["access_token"]
-        self.assertNotIn(followed, [minted.text for minted in self.world.tokens()])
+        self.assertNotIn(followed, [minted.text for minted in self.emulator.tokens()])
         answer, _ = self.scripted(answer="redirect", location="http://192.0.2.1/")
         self.assertEqual(answer.getheader("Location"), "http://192.0.2.1/")
 
@@ -422,6 +422,6 @@ class ScriptedFailures(MetadataTest):
         self.assertIn(b"<html>", body)
 
     def test_a_bad_step_is_refused_and_none_of_the_order_counts(self) -> None:
-        with self.assertRaisesRegex(WorldError, "answered 400.*nonsense"):
-            self.world.script({"status": 500}, {"answer": "nonsense"})
+        with self.assertRaisesRegex(EmulatorError, "answered 400.*nonsense"):
+            self.emulator.script({"status": 500}, {"answer": "nonsense"})
         self.assertEqual(self.get()[0].status, 200)

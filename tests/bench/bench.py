@@ -19,7 +19,7 @@ from typing import TypeVar
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from google_emulator.client import World, WorldError  # noqa: E402
+from google_emulator.client import GoogleEmulator, EmulatorError  # noqa: E402
 
 import measurements  # noqa: E402
 from candidates import Bench  # noqa: E402
@@ -74,7 +74,7 @@ class Report:
         print(f"bench: {what} ...", file=sys.stderr, flush=True)
         try:
             found = measurement()
-        except (MeasurementError, WorldError, OSError) as error:
+        except (MeasurementError, EmulatorError, OSError) as error:
             self.failed = True
             self.add(what, supervisor="failed")
             self.note(f"{what} failed: {error}")
@@ -125,8 +125,8 @@ def _report_sizes(report: Report, bench: Bench) -> None:
     report.add("size, stripped, bytes", "≤ 3 MiB", size.stripped <= _AIM_SIZE, **values)
 
 
-def _report_starts(report: Report, bench: Bench, plan: Plan, world: World) -> None:
-    found = report.measure("start", lambda: measurements.starts(bench, plan, world.metadata))
+def _report_starts(report: Report, bench: Bench, plan: Plan, emulator: GoogleEmulator) -> None:
+    found = report.measure("start", lambda: measurements.starts(bench, plan, emulator.metadata))
     if found is None:
         return
     report.add("exec to child's exec, no token, ms", **_spreads(found.without_token))
@@ -288,10 +288,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _measure(report: Report, bench: Bench, plan: Plan) -> None:
-    with World(postgres=False, token_life="1h", cache_model="none") as world:
-        bench.token_environment = world.environment() | {"DB_USER": "x", "DB_IP": "127.0.0.1", "DB_NAME": "y"}
+    with GoogleEmulator(postgres=False, token_life="1h", cache_model="none") as emulator:
+        bench.token_environment = emulator.environment() | {"DB_USER": "x", "DB_IP": "127.0.0.1", "DB_NAME": "y"}
         _report_sizes(report, bench)
-        _report_starts(report, bench, plan, world)
+        _report_starts(report, bench, plan, emulator)
         _report_long_runs(report, bench, plan)
     _report_signals(report, bench, plan)
     _report_orphans(report, bench, plan)
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str]) -> int:
             began = time.monotonic()
             _measure(report, bench, QUICK if options.quick else FULL)
             took = time.monotonic() - began
-    except (MeasurementError, WorldError, OSError) as error:
+    except (MeasurementError, EmulatorError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -190,7 +190,7 @@ def measure(google: Google, subject: Subject, runs: int) -> dict[str, str]:
             endings.add(ending)
     row["start to ready"] = f"{statistics.median(starts):.1f} s"
     say("a rotation under load")
-    google.world.rotate()
+    google.emulator.rotate()
     with subject.start() as server:
         seen = watch_rotation(subject, server)
     row["a rotation under load: requests failed"] = f"{seen.failed} of {seen.requests}"

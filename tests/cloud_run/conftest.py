@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import GoogleCloud
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def cloud(tmp_path: Path) -> GoogleCloud:
 
 
 @pytest.fixture(scope="module")
-def database_world() -> Iterator[World]:
-    with World(token_life="1h") as world:
-        yield world
+def database_emulator() -> Iterator[GoogleEmulator]:
+    with GoogleEmulator(token_life="1h") as emulator:
+        yield emulator

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import LIMIT, PROJECT, GoogleCloud
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 IAM_USER = f"prefect-sa@{PROJECT}.iam"
 SUPERUSER = "cloudsqladmin"
@@ -24,8 +24,8 @@ CAN_CREATE = (
 
 
 class Database:
-    def __init__(self, world: World, name: str) -> None:
-        self.socket_directory = world.socket_directory
+    def __init__(self, emulator: GoogleEmulator, name: str) -> None:
+        self.socket_directory = emulator.socket_directory
         self.name = name
 
     def psql(
@@ -51,10 +51,10 @@ class Database:
 
 
 @pytest.fixture
-def database(database_world: World, cloud: GoogleCloud) -> Iterator[Database]:
+def database(database_emulator: GoogleEmulator, cloud: GoogleCloud) -> Iterator[Database]:
     """Set-up makes it, in a server that wants the administrator's password."""
-    database = Database(database_world, "prefect_on_cloud_run")
-    rules = Path(database_world.socket_directory) / "data/pg_hba.conf"
+    database = Database(database_emulator, "prefect_on_cloud_run")
+    rules = Path(database_emulator.socket_directory) / "data/pg_hba.conf"
     wanted = f"local all {ADMINISTRATOR} scram-sha-256\n"
     if wanted not in rules.read_text():
         rules.write_text(wanted + rules.read_text())

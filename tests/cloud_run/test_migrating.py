@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from google_cloud import LIMIT, REPOSITORY
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 DOCUMENT = REPOSITORY / "docs/migrating.md"
 OLD = "old"
@@ -36,13 +36,13 @@ def refused_statements() -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Database:
-    world: World
+    emulator: GoogleEmulator
     folder: Path
 
     def psql(self, user: str, sql: str) -> subprocess.CompletedProcess[str]:
-        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.world.socket_directory, "-U", user]
+        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.emulator.socket_directory, "-U", user]
         return subprocess.run(
-            [*command, "-d", self.world.database_name],
+            [*command, "-d", self.emulator.database_name],
             input=sql,
             env={"PATH": os.environ["PATH"]},
             capture_output=True,
@@ -58,7 +58,7 @@ class Database:
     def prefect(self, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`prefect server database`, as that user."""
         name = user.replace("@", "%40")
-        url = f"postgresql+asyncpg://{name}@/{self.world.database_name}?host={self.world.socket_directory}"
+        url = f"postgresql+asyncpg://{name}@/{self.emulator.database_name}?host={self.emulator.socket_directory}"
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -80,22 +80,22 @@ class Database:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """Prefect's tables are those of a user with a password, and the IAM user has no grants yet."""
-    with World(token_life="1h") as world:
-        database = Database(world, tmp_path)
+    with GoogleEmulator(token_life="1h") as emulator:
+        database = Database(emulator, tmp_path)
         database.run(
             "cloudsqladmin",
             f"CREATE ROLE {OLD} LOGIN;"
             f" GRANT ALL ON SCHEMA public TO {OLD};"
-            f' GRANT CREATE ON DATABASE "{world.database_name}" TO {OLD};'
-            f' REVOKE ALL ON SCHEMA public FROM "{world.user}" CASCADE;'
-            f' REVOKE CREATE ON DATABASE "{world.database_name}" FROM "{world.user}" CASCADE',
+            f' GRANT CREATE ON DATABASE "{emulator.database_name}" TO {OLD};'
+            f' REVOKE ALL ON SCHEMA public FROM "{emulator.user}" CASCADE;'
+            f' REVOKE CREATE ON DATABASE "{emulator.database_name}" FROM "{emulator.user}" CASCADE',
         )
         database.migrate(OLD, "upgrade", "-y")
         yield database
 
 
 def test_the_way_from_a_static_password(database: Database) -> None:
-    iam_user = database.world.user
+    iam_user = database.emulator.user
     assert database.owners() == {OLD}
     refused = refused_statements()
     assert len(refused) == 4

@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from log_lines import parse_log_line
 from supervisor import ReservedPort, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCREENSHOTS = REPOSITORY / "build/screenshots"
@@ -63,7 +63,7 @@ class System:
     environment: dict[str, str]
     ui: str
     health: str
-    world: World
+    emulator: GoogleEmulator
 
     def compose(self, *arguments: str) -> str:
         command = [*self.command, *arguments]
@@ -77,7 +77,7 @@ class System:
 
     def rotate(self) -> str:
         """Has the server get a new token, and returns its hash once it is handed over."""
-        token = self.world.rotate().hash
+        token = self.emulator.rotate().hash
         # As after a thaw, the supervisor looks at once whether a new token is due.
         self.compose("kill", "--signal", "CONT", "server")
         wait_until(lambda: token in self.handed_over(), "the new token to be handed over", RUN_LIMIT, pause=0.5)
@@ -134,8 +134,8 @@ def system(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
     files = ["-f", str(REPOSITORY / "docker/compose.yaml"), "-f", str(folder / "override.yaml")]
     command = [*compose_command(), *files, "-p", f"test{os.getpid()}"]
     address = {name: f"http://127.0.0.1:{port.number}" for name, port in ports.items()}
-    world = World.elsewhere({"control": address["EMULATOR_PORT"]})
-    it = System(command, environment, address["PREFECT_PORT"], address["HEALTH_PORT"], world)
+    emulator = GoogleEmulator.elsewhere({"control": address["EMULATOR_PORT"]})
+    it = System(command, environment, address["PREFECT_PORT"], address["HEALTH_PORT"], emulator)
     try:
         it.compose("up", "--detach", "--no-build")
         wait_until(lambda: is_ready(it.health), "the server to be ready", 300, pause=0.5)
@@ -245,14 +245,14 @@ def test_step_4_a_quick_run_completes_across_a_token_rotation(system: System, br
     # More at once than the pool has connections, so that some log in.
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda _: system.api("POST", "/flows/filter", json={}), range(40)))
-    assert any(login.accepted and login.token == token for login in system.world.logins())
+    assert any(login.accepted and login.token == token for login in system.emulator.logins())
     assert state("Running")
     system.let_runs_go_on()
     run = wait_until(lambda: state("Completed"), "the run to complete", RUN_LIMIT, pause=0.2)
     history = system.api("GET", "/flow_run_states/", params={"flow_run_id": run["id"]})
     names = [state["name"] for state in history]
     assert names[0] == "Scheduled" and names[-2:] == ["Running", "Completed"], names
-    assert system.world.refused_logins() == []
+    assert system.emulator.refused_logins() == []
     assert httpx.get(f"{system.health}/status").json()["restarts"] == 0
 
     said = "The worker on Cloud Run says hello"

@@ -18,7 +18,7 @@ ENVIRONMENT = {"SUPERVISOR_REFRESH_INTERVAL": "1s", "SUPERVISOR_STOP_TIMEOUT": "
 
 def rotate(google: Google, server: Server) -> str:
     """Has the server get a new token; returns its hash."""
-    token = google.world.rotate().hash
+    token = google.emulator.rotate().hash
     # As after a thaw, the supervisor looks at once whether a new token is due.
     server.signal("SIGCONT")
     server.wait_for_log(token)
@@ -29,12 +29,12 @@ def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains(
     google: Google, record_property: Callable[[str, object], None]
 ) -> None:
     # Without a token there is no child yet.
-    google.world.script({"status": 503, "times": 10_000})
+    google.emulator.script({"status": 503, "times": 10_000})
     with Server(google, environment=ENVIRONMENT, **CONFINED) as server:
         # The command of HEALTHCHECK fails before Prefect is ready and succeeds afterwards.
         server.wait_for_log("token: can't get one")
         assert server.check_health()[0] == 1
-        google.world.clear()
+        google.emulator.clear()
         after = server.wait_for_log("child: ready", timeout=START_LIMIT).fields["after_ms"]
         assert server.check_health() == (0, "")
         server.wait_healthy()
@@ -54,9 +54,9 @@ def test_a_confined_server_has_its_ui_takes_new_tokens_in_place_and_drains(
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: server.api.post("/flows/filter", json={}).status_code, range(40)))
         assert answers == [200] * 40
-        assert any(login.accepted and login.token == rotated for login in google.world.logins())
+        assert any(login.accepted and login.token == rotated for login in google.emulator.logins())
         assert server.status()["restarts"] == 0
-        assert google.world.refused_logins() == []
+        assert google.emulator.refused_logins() == []
 
         ended = server.stop()
         record_property("confined", {"ready after s": after / 1000, "docker stop took s": round(ended.seconds, 2)})
@@ -78,7 +78,7 @@ def test_a_rotation_by_restart_installs_extra_pip_packages_no_second_time(google
         assert server.run("python", "-c", "import iniconfig")[0] == 0
         assert server.run(*changed) == installed_at
         assert server.processes()[0].startswith("prefect-supervisor --rotation restart")
-        assert google.world.refused_logins() == []
+        assert google.emulator.refused_logins() == []
 
 
 def test_a_server_without_enough_memory_ends_the_container_as_killed(google: Google) -> None:

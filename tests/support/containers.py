@@ -23,7 +23,7 @@ import httpx
 
 from log_lines import LogLine, parse_log_line
 from supervisor import ReservedPort, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 Found = TypeVar("Found")
 
@@ -249,7 +249,7 @@ class Google:
         self.network.disconnect(self.container.name)
         self.network.connect(self.container.name, aliases=["google"])
         self.container.wait_for_output('"metadata"', timeout=START_LIMIT)
-        self.world = World.elsewhere(
+        self.emulator = GoogleEmulator.elsewhere(
             {
                 "metadata": "google",
                 "database": {"host": "google", "port": 5432, "socket_directory": ""},

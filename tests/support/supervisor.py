@@ -1,13 +1,13 @@
 """Starts the real binary for a test, reads its log as it comes, and leaves nothing of it behind.
 
-    with World(postgres=False) as world, Supervisor(command=["sleep", "60"], world=world) as supervisor:
+    with GoogleEmulator(postgres=False) as emulator, Supervisor(command=["sleep", "60"], emulator=emulator) as supervisor:
         supervisor.wait_for_log("child: started")
         assert supervisor.health("/livez").status == 200
         assert supervisor.stop() == 128 + signal.SIGTERM
         assert not supervisor.processes()
 
 `command` is what comes after `--` (None: the default, Prefect). `environment` is laid over a small clean
-one and the world's; None as a value takes a variable out. `ready_url` is passed on as the flag, with `{port}` in
+one and the emulator's; None as a value takes a variable out. `ready_url` is passed on as the flag, with `{port}` in
 it replaced by `port`. Health is answered on `health_port` unless `health=False`, which is `--health-address off`; None leaves the flag out.
 `port` is a free one for the child, given as PORT. Both stay reserved for the test.
 
@@ -42,7 +42,7 @@ import pytest
 
 from log_lines import LogLine, parse_log_line
 from processes import MARK, Process, children_of, find_process, kill_marked, marked_pids, marked_processes
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 Found = TypeVar("Found")
 
@@ -118,7 +118,7 @@ class Supervisor:
         self,
         *arguments: str,
         command: Sequence[str] | None = None,
-        world: World | None = None,
+        emulator: GoogleEmulator | None = None,
         environment: Mapping[str, str | None] | None = None,
         health: bool | None = True,
         ready_url: str | None = None,
@@ -131,7 +131,7 @@ class Supervisor:
         self.arguments = list(arguments)
         self.command = list(command) if command is not None else None
         self.mark = f"{RUN_MARK}-{os.getpid()}-{next(_numbers)}-"
-        self._world = world
+        self._emulator = emulator
         self._environment = dict(environment or {})
         self._health = health
         self._ready_url = ready_url
@@ -203,8 +203,8 @@ class Supervisor:
         }
         if "TMPDIR" in os.environ:
             values["TMPDIR"] = os.environ["TMPDIR"]
-        if self._world is not None:
-            values |= DATABASE | self._world.environment()
+        if self._emulator is not None:
+            values |= DATABASE | self._emulator.environment()
         values |= self._environment
         return {name: value for name, value in values.items() if value is not None}
 

@@ -8,7 +8,7 @@ import pytest
 
 from processes import kill_marked
 from supervisor import RUN_MARK
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +37,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def emulator() -> Iterator[GoogleEmulator]:
     """A metadata server with tokens of one hour; no database."""
-    with World(postgres=False, token_life="1h") as it:
+    with GoogleEmulator(postgres=False, token_life="1h") as it:
         yield it

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from injection import Trace, why_no_injection
 from processes import find_process
 from supervisor import BINARY, REPOSITORY, Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 DOCUMENT = REPOSITORY / "docs/system-calls.md"
 ERRORS = ("ENOSYS", "EPERM")
@@ -119,7 +119,7 @@ class Outcome:
     """What must never happen, such as a child that is left behind."""
 
 
-def observe(call: str, error: str, world: World) -> Outcome:
+def observe(call: str, error: str, emulator: GoogleEmulator) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="system-call-") as folder:
         faults = {call: f"error={error}"}
         if call in INSTEAD_OF:
@@ -128,12 +128,12 @@ def observe(call: str, error: str, world: World) -> Outcome:
         supervisor = Supervisor(
             *("--rotation", "in-place", "--start-deadline", START_DEADLINE),
             *("--stop-timeout", "5s", "--ready-url", "off"),
-            world=world,
+            emulator=emulator,
             command=["sleep", "600"],
             through=trace.command,
         )
         with supervisor:
-            seen = _live(supervisor, world)
+            seen = _live(supervisor, emulator)
             # Behind the number of the process.
             if trace.count(f" {call}(") == 0:
                 return Outcome("is not called", tuple(seen.faults))
@@ -163,7 +163,7 @@ class _Life:
         return f"{verb}, exit code {self.code}{said}"
 
 
-def _live(supervisor: Supervisor, world: World) -> _Life:
+def _live(supervisor: Supervisor, emulator: GoogleEmulator) -> _Life:
     process = supervisor.process
     assert process
 
@@ -179,7 +179,7 @@ def _live(supervisor: Supervisor, world: World) -> _Life:
         started = "child: started" in supervisor.messages()
         if started:
             file = _password_file(supervisor)
-            lacks += _lacking(supervisor, file, world)
+            lacks += _lacking(supervisor, file, emulator)
         if process.poll() is None:
             asked = True
             with contextlib.suppress(ProcessLookupError):
@@ -219,9 +219,9 @@ def _password_file(supervisor: Supervisor) -> Path | None:
     return Path(path) if path else None
 
 
-def _lacking(supervisor: Supervisor, file: Path | None, world: World) -> list[str]:
+def _lacking(supervisor: Supervisor, file: Path | None, emulator: GoogleEmulator) -> list[str]:
     lacks = []
-    token = world.current_token()
+    token = emulator.current_token()
     if not (file and token and token.text in file.read_text()):
         lacks.append("the child does not get the token")
     answered = False
@@ -248,10 +248,10 @@ def _settled(line: str) -> str:
     return line.replace("|", "\\|")
 
 
-def row(call: str, world: World) -> tuple[str, list[str]]:
+def row(call: str, emulator: GoogleEmulator) -> tuple[str, list[str]]:
     """The line of the table, and what must never happen and did."""
     with ThreadPoolExecutor(len(ERRORS)) as pool:
-        outcomes = list(pool.map(lambda error: observe(call, error, world), ERRORS))
+        outcomes = list(pool.map(lambda error: observe(call, error, emulator), ERRORS))
     cells = [f"`{call}`", PURPOSES[call], *(outcome.text for outcome in outcomes)]
     faults = [f"{call}: {error}: {fault}" for error, outcome in zip(ERRORS, outcomes) for fault in outcome.faults]
     return f"| {' | '.join(cells)} |", faults
@@ -270,8 +270,8 @@ def main() -> int:
         parser.error(f"{BINARY} is missing: ./dev build makes it")
     if why := why_no_injection():
         parser.error(why)
-    with World(postgres=False, token_life="1h") as world, ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda call: row(call, world), PURPOSES))
+    with GoogleEmulator(postgres=False, token_life="1h") as emulator, ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda call: row(call, emulator), PURPOSES))
     for _, faults in found:
         for fault in faults:
             print(f"system_calls: {fault}", file=sys.stderr)

@@ -8,7 +8,7 @@ import pytest
 
 from processes import Process, find_process
 from supervisor import Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 # What whoever started the supervisor had ignored and blocked.
 INHERITED = ["env", "--ignore-signal=PIPE,CHLD,INT,HUP,USR1", "--block-signal=TERM,USR2,CHLD,ALRM"]
@@ -41,10 +41,10 @@ def test_mask_dispositions_descriptors_and_group_after_a_rotation(pid1: bool) ->
     reader, writer = os.pipe()
     try:
         with (
-            World(postgres=False, token_life="1h", cache_model="none") as world,
+            GoogleEmulator(postgres=False, token_life="1h", cache_model="none") as emulator,
             Supervisor(
                 *("--rotation", "restart", "--refresh-interval", "5s"),
-                world=world,
+                emulator=emulator,
                 command=["sleep", "600"],
                 through=INHERITED,
                 pass_fds=[writer],

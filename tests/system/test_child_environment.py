@@ -163,22 +163,22 @@ def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(mode: str, se
 
 
 @both_modes
-def test_every_fixed_text_is_read_back_as_user_and_as_name(world, mode: str) -> None:
+def test_every_fixed_text_is_read_back_as_user_and_as_name(emulator, mode: str) -> None:
     for text in FIXED_TEXTS:
         environment = {"DB_USER": text, "DB_NAME": text[::-1]}
         arguments = ("--rotation", mode)
-        got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL]
+        got = what_the_child_gets(URL, arguments=arguments, emulator=emulator, environment=environment)[URL]
         url = sqlalchemy.make_url((got or b"").decode())
-        password = world.tokens()[0].text if mode == "restart" else None
+        password = emulator.tokens()[0].text if mode == "restart" else None
         assert (url.username, url.database, url.password) == (text, text[::-1], password)
 
 
 @both_modes
-def test_bytes_that_are_no_utf8_are_kept(world, mode: str) -> None:
+def test_bytes_that_are_no_utf8_are_kept(emulator, mode: str) -> None:
     user, name = bytes(range(1, 256)), bytes(range(255, 127, -1))
     environment = {"DB_USER": os.fsdecode(user), "DB_NAME": os.fsdecode(name)}
     arguments = ("--rotation", mode)
-    got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL] or b""
+    got = what_the_child_gets(URL, arguments=arguments, emulator=emulator, environment=environment)[URL] or b""
     rest = got.removeprefix(b"postgresql+asyncpg://")
     end_of_user = b":" if mode == "restart" else b"@"
     assert unquote_to_bytes(rest[: rest.index(end_of_user)]) == user
@@ -188,22 +188,22 @@ def test_bytes_that_are_no_utf8_are_kept(world, mode: str) -> None:
 @both_modes
 @pytest.mark.parametrize("encoded_only", [True, False])
 def test_everything_outside_the_unreserved_characters_is_percent_encoded(
-    world, mode: str, encoded_only: bool
+    emulator, mode: str, encoded_only: bool
 ) -> None:
     kept = string.ascii_letters + string.digits + "._~-"
     user = kept if not encoded_only else "".join(c for c in VISIBLE_ASCII if c not in kept)
     arguments, environment = ("--rotation", mode), {"DB_USER": user}
-    got = what_the_child_gets(URL, arguments=arguments, world=world, environment=environment)[URL] or b""
+    got = what_the_child_gets(URL, arguments=arguments, emulator=emulator, environment=environment)[URL] or b""
     expected = user if not encoded_only else "".join(f"%{ord(c):02X}" for c in user)
     after_the_user = ":" if mode == "restart" else "@"
     assert got.decode().startswith(f"postgresql+asyncpg://{expected}{after_the_user}")
 
 
 @both_modes
-def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(world, mode: str) -> None:
+def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(emulator, mode: str) -> None:
     environment = {"DB_USER": "prefect-sa@my-project.iam.gserviceaccount.com"}
     ended = run(
-        "--rotation", mode, command=child("says_variables", URL), world=world, environment=environment
+        "--rotation", mode, command=child("says_variables", URL), emulator=emulator, environment=environment
     )
     url = sqlalchemy.make_url((values_in(ended.output, (URL,))[URL] or b"").decode())
     assert url.username == "prefect-sa@my-project.iam"
@@ -213,16 +213,16 @@ def test_the_suffix_of_a_service_account_is_left_out_with_a_warning(world, mode:
 
 @both_modes
 @pytest.mark.parametrize("ssl", ["disable", "prefer", "require", "verify-ca", "verify-full"])
-def test_the_tls_mode_is_asyncpgs_own_parameter(world, mode: str, ssl: str) -> None:
-    got = what_the_child_gets(URL, arguments=("--rotation", mode, "--db-ssl", ssl), world=world)[URL] or b""
+def test_the_tls_mode_is_asyncpgs_own_parameter(emulator, mode: str, ssl: str) -> None:
+    got = what_the_child_gets(URL, arguments=("--rotation", mode, "--db-ssl", ssl), emulator=emulator)[URL] or b""
     assert dict(sqlalchemy.make_url(got.decode()).query) == {"ssl": ssl}
 
 
-def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> None:
+def test_the_root_certificate_is_named_to_the_driver(emulator, tmp_path: Path) -> None:
     certificate = tmp_path / "ca.pem"
     certificate.write_text("")
     got = what_the_child_gets(
-        "PGSSLROOTCERT", arguments=("--db-ssl-root-cert", str(certificate)), world=world
+        "PGSSLROOTCERT", arguments=("--db-ssl-root-cert", str(certificate)), emulator=emulator
     )
     assert got == {"PGSSLROOTCERT": str(certificate).encode()}
 
@@ -238,18 +238,18 @@ def test_the_root_certificate_is_named_to_the_driver(world, tmp_path: Path) -> N
     ],
 )
 @both_modes
-def test_the_schema_becomes_prefects_search_path(world, mode: str, schema: str, path: str) -> None:
+def test_the_schema_becomes_prefects_search_path(emulator, mode: str, schema: str, path: str) -> None:
     arguments = ("--rotation", mode, "--db-schema", schema)
-    got = what_the_child_gets(SEARCH_PATH, URL, arguments=arguments, world=world)
+    got = what_the_child_gets(SEARCH_PATH, URL, arguments=arguments, emulator=emulator)
     assert got[SEARCH_PATH] == path.encode()
     assert b"options" not in (got[URL] or b"")
 
 
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
-def test_what_would_win_over_the_token_is_taken_out_with_a_warning(world, rotation: str) -> None:
+def test_what_would_win_over_the_token_is_taken_out_with_a_warning(emulator, rotation: str) -> None:
     theirs = {SERVER_URL: "postgresql://u:hunter2@h/d", "PGPASSWORD": "hunter2"}
     ended = run(
-        "--rotation", rotation, command=child("says_variables", *theirs), world=world, environment=theirs
+        "--rotation", rotation, command=child("says_variables", *theirs), emulator=emulator, environment=theirs
     )
     assert ended.output == [f"{name} is not set" for name in theirs]
     warnings = [line.message for line in ended.log if line.severity == "WARNING"]
@@ -259,30 +259,30 @@ def test_what_would_win_over_the_token_is_taken_out_with_a_warning(world, rotati
 
 
 @both_modes
-def test_there_is_no_warning_when_nothing_was_set(world, mode: str) -> None:
-    ended = run("--rotation", mode, command=child("says_variables", SERVER_URL, "PGPASSWORD"), world=world)
+def test_there_is_no_warning_when_nothing_was_set(emulator, mode: str) -> None:
+    ended = run("--rotation", mode, command=child("says_variables", SERVER_URL, "PGPASSWORD"), emulator=emulator)
     assert ended.output == [f"{SERVER_URL} is not set", "PGPASSWORD is not set"]
     assert not [line for line in ended.log if line.severity == "WARNING"]
 
 
 @both_modes
-def test_better_defaults_are_filled_in_and_the_users_own_values_stay(world, mode: str) -> None:
+def test_better_defaults_are_filled_in_and_the_users_own_values_stay(emulator, mode: str) -> None:
     arguments = ("--rotation", mode)
     names = ("PREFECT_SERVER_API_KEEPALIVE_TIMEOUT", "PREFECT_SERVER_ANALYTICS_ENABLED")
-    got = what_the_child_gets(*names, arguments=arguments, world=world)
+    got = what_the_child_gets(*names, arguments=arguments, emulator=emulator)
     assert got == dict(zip(names, [b"620", b"false"], strict=True))
     theirs = dict(zip(names, ["7", "true"], strict=True))
-    got = what_the_child_gets(*names, arguments=arguments, world=world, environment=theirs)
+    got = what_the_child_gets(*names, arguments=arguments, emulator=emulator, environment=theirs)
     assert got == dict(zip(names, [b"7", b"true"], strict=True))
 
 
 @both_modes
-def test_the_rest_of_the_environment_is_passed_on(world, mode: str) -> None:
-    ours = Supervisor(command=["true"], world=world, environment={"ODD": "a=b\n✓", "EMPTY": ""})
+def test_the_rest_of_the_environment_is_passed_on(emulator, mode: str) -> None:
+    ours = Supervisor(command=["true"], emulator=emulator, environment={"ODD": "a=b\n✓", "EMPTY": ""})
     ended = run(
         *("--rotation", mode),
         command=child("says_variables", *ours.environment()),
-        world=world,
+        emulator=emulator,
         environment={"ODD": "a=b\n✓", "EMPTY": ""},
     )
     got = values_in(ended.output, tuple(ours.environment()))
@@ -291,10 +291,10 @@ def test_the_rest_of_the_environment_is_passed_on(world, mode: str) -> None:
             assert got[name] == value.encode(), name
 
 
-def test_in_place_the_token_is_in_a_private_file_and_in_no_environment(world) -> None:
-    with Supervisor("--rotation", "in-place", command=["sleep", "600"], world=world) as supervisor:
+def test_in_place_the_token_is_in_a_private_file_and_in_no_environment(emulator) -> None:
+    with Supervisor("--rotation", "in-place", command=["sleep", "600"], emulator=emulator) as supervisor:
         supervisor.wait_for_log("child: started")
-        (token,) = world.tokens()
+        (token,) = emulator.tokens()
         (sleeper,) = (found for found in supervisor.processes() if found.pid != supervisor.pid)
         environment = sleeper.environment
         url = sqlalchemy.make_url(environment[URL])
@@ -331,10 +331,10 @@ def directories_with(token: str) -> list[Path]:
     ],
     ids=["exit code", "signal", "no such command"],
 )
-def test_in_place_the_file_is_gone_whatever_the_child_ended_with(world, command: list[str], code: int) -> None:
-    ended = run("--rotation", "in-place", command=command, world=world)
+def test_in_place_the_file_is_gone_whatever_the_child_ended_with(emulator, command: list[str], code: int) -> None:
+    ended = run("--rotation", "in-place", command=command, emulator=emulator)
     assert ended.process and ended.process.returncode == code
-    (token,) = world.tokens()
+    (token,) = emulator.tokens()
     assert directories_with(token.text) == []
     # A command that can't be executed tells no path, since it never ran.
     assert len(ended.output) == (0 if code == 127 else 1)

@@ -26,8 +26,8 @@ def child_of(supervisor: Supervisor) -> Process:
 
 @both
 @with_and_without_token
-def test_it_leads_a_process_group_of_its_own(world, token: list[str], pid1: bool) -> None:
-    with Supervisor(*token, command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+def test_it_leads_a_process_group_of_its_own(emulator, token: list[str], pid1: bool) -> None:
+    with Supervisor(*token, command=["sleep", "600"], emulator=emulator, pid1=pid1) as supervisor:
         found = child_of(supervisor)
         assert found.group == found.pid
         assert found.parent == supervisor.pid
@@ -40,10 +40,10 @@ def test_it_leads_a_process_group_of_its_own(world, token: list[str], pid1: bool
     ids=["ignored before", "blocked before", "plain"],
 )
 def test_its_signal_mask_is_empty_and_every_disposition_the_default(
-    world, token: list[str], through: list[str]
+    emulator, token: list[str], through: list[str]
 ) -> None:
     command = ["grep", "-E", "^Sig(Blk|Ign|Pnd)", "/proc/self/status"]
-    ended = run(*token, command=command, world=world, through=["env", *through] if through else ())
+    ended = run(*token, command=command, emulator=emulator, through=["env", *through] if through else ())
     assert ended.process.returncode == 0
     masks = dict(line.split(":\t") for line in ended.output)
     assert {name: int(mask, 16) for name, mask in masks.items()} == {
@@ -55,11 +55,11 @@ def test_its_signal_mask_is_empty_and_every_disposition_the_default(
 
 @both
 @with_and_without_token
-def test_it_has_the_standard_descriptors_and_no_other(world, token: list[str], pid1: bool) -> None:
+def test_it_has_the_standard_descriptors_and_no_other(emulator, token: list[str], pid1: bool) -> None:
     reader, writer = os.pipe()
     try:
         with Supervisor(
-            *token, command=["sleep", "600"], world=world, pid1=pid1, pass_fds=[writer]
+            *token, command=["sleep", "600"], emulator=emulator, pid1=pid1, pass_fds=[writer]
         ) as supervisor:
             found = child_of(supervisor)
             # The dynamic loader has a library open for a moment.
@@ -85,9 +85,9 @@ def core_limit(process: Process) -> tuple[str, str]:
     return soft, hard
 
 
-def test_with_a_token_neither_writes_a_core_file(world) -> None:
+def test_with_a_token_neither_writes_a_core_file(emulator) -> None:
     through = ["sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh"]
-    with Supervisor(command=["sleep", "600"], world=world, through=through) as supervisor:
+    with Supervisor(command=["sleep", "600"], emulator=emulator, through=through) as supervisor:
         found = child_of(supervisor)
         # The one value that stops a core which is piped to a handler too (fs/coredump.c, `cprm.limit == 1`).
         assert core_limit(found)[0] == "1"

@@ -113,7 +113,7 @@ def test_a_mapped_exit_code_of_a_stop_is_0(pid1: bool) -> None:
 
 @pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
-def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(world, rotation: str, pid1: bool) -> None:
+def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(emulator, rotation: str, pid1: bool) -> None:
     """"At once" means before the stop timeout, which is longer than this test may take."""
     ended = run(
         "--rotation",
@@ -121,7 +121,7 @@ def test_a_child_that_ends_by_itself_ends_us_at_once_with_its_code(world, rotati
         "--stop-timeout",
         "10m",
         command=["sh", "-c", "exit 5"],
-        world=world,
+        emulator=emulator,
         pid1=pid1,
     )
     assert ended.process.returncode == 5
@@ -157,8 +157,8 @@ def test_what_stays_deaf_to_term_in_its_group_is_killed_after_the_stop_timeout()
         assert not supervisor.processes()
 
 
-def test_a_killed_child_ends_us_with_137(world) -> None:
-    with Supervisor(command=["sleep", "600"], world=world) as supervisor:
+def test_a_killed_child_ends_us_with_137(emulator) -> None:
+    with Supervisor(command=["sleep", "600"], emulator=emulator) as supervisor:
         supervisor.wait_for_log("child: started")
         os.kill(supervisor.child_pid, signal.SIGKILL)
         assert supervisor.wait() == 137

@@ -23,7 +23,7 @@ from prefect_load import HEALTH, ask
 from processes import find_process
 from secret_search import leaks_in
 from supervisor import Supervisor, run, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 # What a pause may be longer than stated: a busy machine wakes its processes late.
 LATE = 1.5
@@ -46,12 +46,12 @@ def password_file(supervisor: Supervisor) -> Path:
     return Path(f"{process.directory}/root{process.environment['PGPASSFILE']}")
 
 
-def wait_for_handover(supervisor: Supervisor, world: World, timeout: float = 30.0) -> None:
+def wait_for_handover(supervisor: Supervisor, emulator: GoogleEmulator, timeout: float = 30.0) -> None:
     """Until the child's password file holds the token that the metadata server gives out now."""
     file = password_file(supervisor)
 
     def handed_over() -> bool:
-        current = world.current_token()
+        current = emulator.current_token()
         return current is not None and file.read_text() == f"*:*:*:*:{current.text}\n"
 
     wait_until(handed_over, "the newest token in the password file", timeout)
@@ -69,25 +69,25 @@ def check_the_child_was_left_alone(supervisor: Supervisor, pid: int) -> None:
     assert supervisor.health("/livez").status == 200
 
 
-def check_no_token_was_shown(supervisor: Supervisor, world: World) -> None:
-    assert leaks_in("\n".join(supervisor.lines + supervisor.errors), world.tokens()) == []
+def check_no_token_was_shown(supervisor: Supervisor, emulator: GoogleEmulator) -> None:
+    assert leaks_in("\n".join(supervisor.lines + supervisor.errors), emulator.tokens()) == []
 
 
-def pause_after(failure: LogLine, world: World) -> float:
+def pause_after(failure: LogLine, emulator: GoogleEmulator) -> float:
     """Seconds from a failure to the next request."""
     failed_at = failure.time.timestamp()
-    pauses = [request.time - failed_at for request in world.token_requests()]
+    pauses = [request.time - failed_at for request in emulator.token_requests()]
     # The log cuts its times to milliseconds, so the failed request itself may seem to be the later one.
     return next(pause for pause in pauses if pause > SHORTER_THAN_ANY)
 
 
 @contextmanager
 def working_child(
-    world: World, folder: Path, *arguments: str, mode: str = "in-place"
+    emulator: GoogleEmulator, folder: Path, *arguments: str, mode: str = "in-place"
 ) -> Iterator[tuple[Supervisor, int]]:
     """A supervisor and the pid of its child, which is ready."""
     arguments = ("--rotation", mode, *arguments)
-    with Supervisor(*arguments, world=world, command=serving_child(folder)) as supervisor:
+    with Supervisor(*arguments, emulator=emulator, command=serving_child(folder)) as supervisor:
         supervisor.wait_for_health("/readyz")
         yield supervisor, supervisor.child_pid
 
@@ -125,28 +125,28 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def emulator() -> Iterator[GoogleEmulator]:
     """Every good answer is a new token: a refresh interval of two seconds rotates every two seconds."""
-    with World(postgres=False, token_life="1m", cache_model="none") as it:
+    with GoogleEmulator(postgres=False, token_life="1m", cache_model="none") as it:
         yield it
 
 
 @contextmanager
 def second_request_answered(
-    world: World, folder: Path, step: dict[str, Any], mode: str = "in-place"
+    emulator: GoogleEmulator, folder: Path, step: dict[str, Any], mode: str = "in-place"
 ) -> Iterator[tuple[Supervisor, int]]:
     """The child works with the first token when the request for the next one is answered by `step`."""
-    world.script({"answer": "token"}, step)
-    with working_child(world, folder, "--refresh-interval", "2s", mode=mode) as (supervisor, pid):
+    emulator.script({"answer": "token"}, step)
+    with working_child(emulator, folder, "--refresh-interval", "2s", mode=mode) as (supervisor, pid):
         yield supervisor, pid
 
 
 @both_modes
 @pytest.mark.parametrize(("step", "why"), FAILURES.values(), ids=FAILURES.keys())
 def test_a_failed_refresh_leaves_the_child_alone(
-    world: World, mode: str, step: dict[str, Any], why: str, tmp_path: Path
+    emulator: GoogleEmulator, mode: str, step: dict[str, Any], why: str, tmp_path: Path
 ) -> None:
-    with second_request_answered(world, tmp_path, step, mode) as (supervisor, pid):
+    with second_request_answered(emulator, tmp_path, step, mode) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
         assert failure.severity == "WARNING"
         assert re.search(why, failure.message)
@@ -157,37 +157,37 @@ def test_a_failed_refresh_leaves_the_child_alone(
 
         supervisor.wait_for_log("token: fresh one in hand", count=2)
         # The log cuts its times to milliseconds. A busy machine may make the pause longer.
-        assert pause_after(failure, world) >= failure.fields["next_try_ms"] / 1000 - 0.001
+        assert pause_after(failure, emulator) >= failure.fields["next_try_ms"] / 1000 - 0.001
         assert failures(supervisor) == [failure], "one failure, one line"
         if mode == "in-place":
-            wait_for_handover(supervisor, world)
+            wait_for_handover(supervisor, emulator)
             check_the_child_was_left_alone(supervisor, pid)
         else:
             # The new token waits until the child is 30 s old, or replaces it on a machine that was slow so far.
             supervisor.wait_for_log(lambda line: line.message.startswith(("rotation: held back", "rotation: draining")))
-        check_no_token_was_shown(supervisor, world)
+        check_no_token_was_shown(supervisor, emulator)
 
 
-def test_refused_connections_leave_the_child_alone(world: World, tmp_path: Path) -> None:
-    with second_request_answered(world, tmp_path, {"answer": "refused", "seconds": 5}) as (supervisor, pid):
+def test_refused_connections_leave_the_child_alone(emulator: GoogleEmulator, tmp_path: Path) -> None:
+    with second_request_answered(emulator, tmp_path, {"answer": "refused", "seconds": 5}) as (supervisor, pid):
         first, second = (supervisor.wait_for_log(FAILED, count=count) for count in (1, 2))
         for failure in (first, second):
-            assert world.metadata in failure.message and "connect" in failure.message
+            assert emulator.metadata in failure.message and "connect" in failure.message
         supervisor.wait_for_log("token: fresh one in hand", count=2)
         # A third try may have been refused as well: then the pause was 4 s.
         last = failures(supervisor)[-1]
-        assert 0.8 * 2 <= pause_after(last, world) <= (1 + SPREAD) * 4 + LATE
-        wait_for_handover(supervisor, world)
+        assert 0.8 * 2 <= pause_after(last, emulator) <= (1 + SPREAD) * 4 + LATE
+        wait_for_handover(supervisor, emulator)
         check_the_child_was_left_alone(supervisor, pid)
 
 
 @pytest.mark.parametrize(
     "step", [{"answer": "padded-token"}, {"answer": "token", "delay": 3}], ids=["padded", "late"]
 )
-def test_an_unusual_answer_that_is_good_is_taken(world: World, step: dict[str, Any], tmp_path: Path) -> None:
-    with second_request_answered(world, tmp_path, step) as (supervisor, pid):
+def test_an_unusual_answer_that_is_good_is_taken(emulator: GoogleEmulator, step: dict[str, Any], tmp_path: Path) -> None:
+    with second_request_answered(emulator, tmp_path, step) as (supervisor, pid):
         supervisor.wait_for_log("token: fresh one in hand", count=2)
-        unusual = world.token_requests()[1]
+        unusual = emulator.token_requests()[1]
         assert unusual.answer == step["answer"]
         handed_over = supervisor.wait_for_log("rotation: fresh token handed over")
         # Eight digits may well look like a number.
@@ -201,24 +201,24 @@ def in_ten_seconds() -> str:
 
 
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_retry_after_is_honoured(world: World, as_date: bool, tmp_path: Path) -> None:
+def test_retry_after_is_honoured(emulator: GoogleEmulator, as_date: bool, tmp_path: Path) -> None:
     step = {"status": 503, "retry_after": in_ten_seconds() if as_date else 4}
-    with second_request_answered(world, tmp_path, step) as (supervisor, pid):
+    with second_request_answered(emulator, tmp_path, step) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
         supervisor.wait_for_log("token: fresh one in hand", count=2)
         # The date was set a start and two seconds before it was read.
-        assert (2 if as_date else 4) <= pause_after(failure, world) <= (10 if as_date else 4) + LATE
+        assert (2 if as_date else 4) <= pause_after(failure, emulator) <= (10 if as_date else 4) + LATE
         check_the_child_was_left_alone(supervisor, pid)
 
 
-def test_the_pauses_between_failures_grow(world: World, tmp_path: Path) -> None:
+def test_the_pauses_between_failures_grow(emulator: GoogleEmulator, tmp_path: Path) -> None:
     stated = [1, 2, 4, 8, 15]
-    with second_request_answered(world, tmp_path, {"status": 503, "times": len(stated)}) as (supervisor, pid):
+    with second_request_answered(emulator, tmp_path, {"status": 503, "times": len(stated)}) as (supervisor, pid):
         supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=60)
         lines = failures(supervisor)
         assert len(lines) == len(stated)
         for failure, seconds in zip(lines, stated, strict=True):
-            assert seconds * (1 - SPREAD) <= pause_after(failure, world) <= seconds * (1 + SPREAD) + LATE
+            assert seconds * (1 - SPREAD) <= pause_after(failure, emulator) <= seconds * (1 + SPREAD) + LATE
         check_the_child_was_left_alone(supervisor, pid)
 
 
@@ -226,10 +226,10 @@ def test_the_pauses_between_failures_grow(world: World, tmp_path: Path) -> None:
 @both_modes
 def test_after_expiry_it_is_not_ready_but_alive_and_recovers(mode: str, tmp_path: Path) -> None:
     with (
-        World(postgres=False, token_life="10s") as world,
-        working_child(world, tmp_path, mode=mode) as (supervisor, pid),
+        GoogleEmulator(postgres=False, token_life="10s") as emulator,
+        working_child(emulator, tmp_path, mode=mode) as (supervisor, pid),
     ):
-        world.script({"status": 503, "times": 1000})
+        emulator.script({"status": 503, "times": 1000})
         answer = supervisor.wait_for_health("/readyz", 503)
         assert "the token is expired" in answer.body and "answered 503" in answer.body
         assert supervisor.status()["state"] == "expired"
@@ -238,11 +238,11 @@ def test_after_expiry_it_is_not_ready_but_alive_and_recovers(mode: str, tmp_path
         error = supervisor.wait_for_log("token: expired and not replaced")
         assert error.severity == "ERROR" and "answered 503" in error.fields["last_error"]
 
-        world.clear()
+        emulator.clear()
         # A pause of 36 s may just have begun, and a rotation by restart comes after it.
         supervisor.wait_for_health("/readyz", 200, timeout=120)
         if mode == "in-place":
-            wait_for_handover(supervisor, world)
+            wait_for_handover(supervisor, emulator)
             check_the_child_was_left_alone(supervisor, pid)
         else:
             wait_until(lambda: supervisor.child_pid != pid, "the child with the fresh token", 120)
@@ -251,13 +251,13 @@ def test_after_expiry_it_is_not_ready_but_alive_and_recovers(mode: str, tmp_path
         reports = [line for line in supervisor.log if line.message == error.message]
         reports = [line for line in reports if line.fields["hash"] == error.fields["hash"]]
         assert all((later.time - earlier.time).total_seconds() >= 59.9 for earlier, later in pairwise(reports))
-        check_no_token_was_shown(supervisor, world)
+        check_no_token_was_shown(supervisor, emulator)
 
 
 def test_at_the_start_every_failure_is_tried_again(tmp_path: Path) -> None:
-    with World(postgres=False, token_life="1h") as world:
-        world.script({"status": 403}, {"status": 404}, {"answer": "refused", "seconds": 3}, {"status": 503})
-        with working_child(world, tmp_path) as (supervisor, _):
+    with GoogleEmulator(postgres=False, token_life="1h") as emulator:
+        emulator.script({"status": 403}, {"status": 404}, {"answer": "refused", "seconds": 3}, {"status": 503})
+        with working_child(emulator, tmp_path) as (supervisor, _):
             whys = " ".join(line.message for line in failures(supervisor))
             assert all(why in whys for why in ("answered 403", "answered 404", "connect", "answered 503"))
             assert supervisor.messages()[-1] == "child: ready"
@@ -269,10 +269,10 @@ def test_at_the_start_every_failure_is_tried_again(tmp_path: Path) -> None:
     ids=["404", "refused"],
 )
 def test_without_a_first_token_it_ends_with_the_last_answer(step: dict[str, Any], last_answer: str) -> None:
-    with World(postgres=False) as world:
-        world.script(step)
+    with GoogleEmulator(postgres=False) as emulator:
+        emulator.script(step)
         begun = time.monotonic()
-        supervisor = run("--start-deadline", "3s", world=world, command=["sleep", "600"])
+        supervisor = run("--start-deadline", "3s", emulator=emulator, command=["sleep", "600"])
         assert supervisor.process and supervisor.process.returncode == 1
         assert 3 <= time.monotonic() - begun <= 3 + 2 + LATE
         error = [line for line in supervisor.log if line.severity == "ERROR"]
@@ -290,10 +290,10 @@ def can_mount() -> bool:
 def test_a_full_disk_under_the_password_file_leaves_the_child_its_token(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=256k none /dev/shm && exec "$0" "$@"'
     with (
-        World(postgres=False, token_life="1m", cache_model="none") as world,
+        GoogleEmulator(postgres=False, token_life="1m", cache_model="none") as emulator,
         Supervisor(
             *("--rotation", "in-place", "--refresh-interval", "4s"),
-            world=world,
+            emulator=emulator,
             command=serving_child(tmp_path),
             through=["unshare", "--mount", "sh", "-c", mount],
         ) as supervisor,
@@ -316,8 +316,8 @@ def test_a_full_disk_under_the_password_file_leaves_the_child_its_token(tmp_path
         check_the_child_was_left_alone(supervisor, pid)
 
         filler.unlink()
-        wait_for_handover(supervisor, world)
+        wait_for_handover(supervisor, emulator)
         assert supervisor.health("/readyz").status == 200
         check_the_child_was_left_alone(supervisor, pid)
-        check_no_token_was_shown(supervisor, world)
+        check_no_token_was_shown(supervisor, emulator)
         assert supervisor.stop() == 0

@@ -22,7 +22,7 @@ from children import child
 from injection import Freezer, Trace, require, why_no_attaching, why_no_freezer, why_no_injection
 from processes import children_of, find_process
 from supervisor import Supervisor, run, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 # A rotation comes 30 s after the start of the child at the earliest.
 UNTIL_ROTATION = 90.0
@@ -30,9 +30,9 @@ ROTATES = ("--rotation", "restart", "--ready-url", "off")
 
 
 @pytest.fixture
-def tokens() -> Iterator[World]:
+def tokens() -> Iterator[GoogleEmulator]:
     """A metadata server that gives out a new token at every request."""
-    with World(postgres=False, token_life="1h", cache_model="none") as it:
+    with GoogleEmulator(postgres=False, token_life="1h", cache_model="none") as it:
         yield it
 
 
@@ -55,7 +55,7 @@ SIDE_BY_SIDE = 3
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["stopped", pytest.param("frozen", marks=require(why_no_freezer))])
-def test_a_stop_after_a_freeze_still_drains_the_child(way: str, tokens: World) -> None:
+def test_a_stop_after_a_freeze_still_drains_the_child(way: str, tokens: GoogleEmulator) -> None:
     """The timer of a rotation that is held back runs out while the program cannot run, as in `docker pause` and `docker
     stop`. At the thaw it must not be taken for the stop timeout's."""
     with ExitStack() as stack:
@@ -63,7 +63,7 @@ def test_a_stop_after_a_freeze_still_drains_the_child(way: str, tokens: World) -
         freezer = stack.enter_context(Freezer()) if way == "frozen" else None
         supervisors = [
             stack.enter_context(
-                Supervisor(*ROTATES, "--refresh-interval", "1s", command=child("drains", 0.5, 7), world=tokens)
+                Supervisor(*ROTATES, "--refresh-interval", "1s", command=child("drains", 0.5, 7), emulator=tokens)
             )
             for _ in range(SIDE_BY_SIDE)
         ]
@@ -99,14 +99,14 @@ def test_a_stop_after_a_freeze_still_drains_the_child(way: str, tokens: World) -
 
 @pytest.mark.long
 @require(why_no_freezer)
-def test_a_drain_that_sigkill_does_not_end_is_the_end(tokens: World) -> None:
+def test_a_drain_that_sigkill_does_not_end_is_the_end(tokens: GoogleEmulator) -> None:
     """Two children must not run side by side, so the program ends, and the platform replaces the container."""
     with (
         Freezer() as freezer,
         Supervisor(
             *ROTATES, *("--refresh-interval", "1s", "--drain-timeout", "1s", "--stop-timeout", "1s"),
             command=child("deaf"),
-            world=tokens,
+            emulator=tokens,
         ) as supervisor,
         ExitStack() as stack,
     ):
@@ -153,7 +153,7 @@ def no_more_memory(pid: int) -> Iterator[None]:
 
 @require(why_no_attaching)
 @pytest.mark.parametrize("call", ["epoll_ctl", "socket", "mmap"])
-def test_no_memory_for_a_while_does_not_abandon_the_child(call: str, tokens: World, tmp_path: Path) -> None:
+def test_no_memory_for_a_while_does_not_abandon_the_child(call: str, tokens: GoogleEmulator, tmp_path: Path) -> None:
     """Either what needed the memory fails, and the refresh is tried again, or the program ends the child, says why, and
     ends."""
     # The C library's malloc(3) asks by brk(2) first, which here really fails, and so does mmap(2).
@@ -163,7 +163,7 @@ def test_no_memory_for_a_while_does_not_abandon_the_child(call: str, tokens: Wor
         Supervisor(
             *("--rotation", "in-place", "--refresh-interval", "3s", "--ready-url", "off"),
             command=child("drains", 0, 7),
-            world=tokens,
+            emulator=tokens,
         ) as supervisor,
         ExitStack() as stack,
     ):
@@ -212,10 +212,10 @@ def test_a_first_fork_that_fails_is_one_line_about_the_fork(error: str, tmp_path
 
 @pytest.mark.long
 @require(why_no_injection)
-def test_a_fork_that_fails_once_in_a_rotation_is_tried_again(tokens: World, tmp_path: Path) -> None:
+def test_a_fork_that_fails_once_in_a_rotation_is_tried_again(tokens: GoogleEmulator, tmp_path: Path) -> None:
     trace = Trace({"clone": "error=EAGAIN:when=2"}, tmp_path / "trace")
     with Supervisor(
-        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), world=tokens, through=trace.command
+        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), emulator=tokens, through=trace.command
     ) as supervisor:
         supervisor.wait_for_log("child: started", count=2, timeout=UNTIL_ROTATION)
         supervisor.wait_for_output("up", count=2)
@@ -229,10 +229,10 @@ def test_a_fork_that_fails_once_in_a_rotation_is_tried_again(tokens: World, tmp_
 
 @pytest.mark.long
 @require(why_no_injection)
-def test_forks_that_go_on_to_fail_in_a_rotation_are_the_end(tokens: World, tmp_path: Path) -> None:
+def test_forks_that_go_on_to_fail_in_a_rotation_are_the_end(tokens: GoogleEmulator, tmp_path: Path) -> None:
     trace = Trace({"clone": "error=EAGAIN:when=2+"}, tmp_path / "trace")
     with Supervisor(
-        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), world=tokens, through=trace.command
+        *ROTATES, "--refresh-interval", "1s", command=child("drains", 0, 0), emulator=tokens, through=trace.command
     ) as supervisor:
         supervisor.wait_for_log("rotation: child drained", timeout=UNTIL_ROTATION)
         assert supervisor.wait(UNTIL_ROTATION) == 1
@@ -265,12 +265,12 @@ def shared_memory() -> Iterator[tuple[list[str], Path]]:
         holder.communicate()
 
 
-def test_the_next_start_removes_what_a_killed_one_left_and_no_more(tokens: World) -> None:
+def test_the_next_start_removes_what_a_killed_one_left_and_no_more(tokens: GoogleEmulator) -> None:
     def starts(through: list[str]) -> Supervisor:
         return Supervisor(
             *("--rotation", "in-place", "--ready-url", "off"),
             command=["sleep", "600"],
-            world=tokens,
+            emulator=tokens,
             through=through,
         )
 
@@ -293,9 +293,9 @@ def test_the_next_start_removes_what_a_killed_one_left_and_no_more(tokens: World
 
 
 @pytest.mark.parametrize("rotation", ["restart", "in-place"])
-def test_a_child_does_not_outlive_a_killed_supervisor(rotation: str, tokens: World) -> None:
+def test_a_child_does_not_outlive_a_killed_supervisor(rotation: str, tokens: GoogleEmulator) -> None:
     """PR_SET_PDEATHSIG (prctl(2)); the kernel does it by itself where the supervisor is PID 1 (pid_namespaces(7))."""
-    with Supervisor("--rotation", rotation, command=["sleep", "600"], world=tokens) as supervisor:
+    with Supervisor("--rotation", rotation, command=["sleep", "600"], emulator=tokens) as supervisor:
         supervisor.wait_for_log("child: started")
         pid = supervisor.child_pid
         supervisor.signal(SIGKILL)
@@ -374,7 +374,7 @@ def lines_that_name(port: int, supervisor: Supervisor) -> list[str]:
 
 @pytest.mark.parametrize("runs_prefect", [True, False], ids=["prefect", "another command"])
 def test_another_program_on_prefects_port_is_named_before_the_launch(
-    runs_prefect: bool, tokens: World, tmp_path: Path
+    runs_prefect: bool, tokens: GoogleEmulator, tmp_path: Path
 ) -> None:
     """Prefect would die of it, seconds after the other program's answer had passed for its own."""
     prefect = tmp_path / "prefect"
@@ -384,7 +384,7 @@ def test_another_program_on_prefects_port_is_named_before_the_launch(
         another_program() as (port, asked),
         Supervisor(
             command=None if runs_prefect else ["prefect"],
-            world=tokens,
+            emulator=tokens,
             environment={"PORT": str(port), "PATH": f"{tmp_path}:/usr/bin:/bin"},
         ) as supervisor,
     ):

@@ -25,7 +25,7 @@ from children import child
 from delivered import both_modes, delivered_token
 from processes import find_process
 from supervisor import RUN_MARK, Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 TOKEN_LIFE = "10s"
 # A rotation by restart waits until the child is 30 s old.
@@ -44,17 +44,17 @@ def serving_child(folder: Path) -> list[str]:
     return child("serves_health", folder)
 
 
-def refuse_the_next_request(world: World, supervisor: Supervisor) -> None:
+def refuse_the_next_request(emulator: GoogleEmulator, supervisor: Supervisor) -> None:
     """Until the supervisor waits for five minutes, the most that it grants to a Retry-After."""
-    world.script(PATIENCE)
+    emulator.script(PATIENCE)
     failure = supervisor.wait_for_log("token: can't get one")
     assert failure.fields["next_try_ms"] == 300_000
 
 
-def wait_for_a_token_of_after(moment: float, world: World, supervisor: Supervisor) -> None:
+def wait_for_a_token_of_after(moment: float, emulator: GoogleEmulator, supervisor: Supervisor) -> None:
     def delivered() -> bool:
         text = delivered_token(supervisor)
-        return any(token.text == text and token.minted_at >= moment for token in world.tokens())
+        return any(token.text == text and token.minted_at >= moment for token in emulator.tokens())
 
     wait_until(delivered, "a token of after the freeze with the child", ROTATION_LIMIT)
     supervisor.wait_for_health("/readyz")
@@ -75,23 +75,23 @@ def test_a_stopped_instance_gets_a_fresh_token_once_it_is_continued(
     mode: str, step: dict[str, Any] | None, tmp_path: Path
 ) -> None:
     with (
-        World(postgres=False, token_life=TOKEN_LIFE) as world,
-        Supervisor("--rotation", mode, world=world, command=serving_child(tmp_path)) as supervisor,
+        GoogleEmulator(postgres=False, token_life=TOKEN_LIFE) as emulator,
+        Supervisor("--rotation", mode, emulator=emulator, command=serving_child(tmp_path)) as supervisor,
     ):
         supervisor.wait_for_health("/readyz")
         pid = supervisor.child_pid
         if step is PATIENCE:
-            refuse_the_next_request(world, supervisor)
+            refuse_the_next_request(emulator, supervisor)
         elif step is not None:
-            world.script(step)
-            wait_until(lambda: world.token_requests()[-1].answer != "token", "the request that is never answered")
+            emulator.script(step)
+            wait_until(lambda: emulator.token_requests()[-1].answer != "token", "the request that is never answered")
 
         supervisor.signal_tree(SIGSTOP)
         time.sleep(STOPPED)
         continued = time.time()
         supervisor.signal_tree(SIGCONT)
 
-        wait_for_a_token_of_after(continued, world, supervisor)
+        wait_for_a_token_of_after(continued, emulator, supervisor)
         check_the_child(mode, supervisor, pid)
 
 
@@ -161,21 +161,21 @@ def frozen(freezer: Freezer) -> Iterator[None]:
 @both_modes
 def test_a_freeze_without_a_signal_is_found_by_the_clocks(mode: str, freezer: Freezer, tmp_path: Path) -> None:
     with (
-        World(postgres=False, token_life=TOKEN_LIFE) as world,
+        GoogleEmulator(postgres=False, token_life=TOKEN_LIFE) as emulator,
         Supervisor(
-            *("--rotation", mode), world=world, command=serving_child(tmp_path), through=in_group(freezer)
+            *("--rotation", mode), emulator=emulator, command=serving_child(tmp_path), through=in_group(freezer)
         ) as supervisor,
     ):
         supervisor.wait_for_health("/readyz")
         pid = supervisor.child_pid
-        refuse_the_next_request(world, supervisor)
+        refuse_the_next_request(emulator, supervisor)
         with frozen(freezer):
             time.sleep(FROZEN)
             thawed = time.time()
         # Nobody asks for the health until the line is there: the timer alone wakes the loop.
         line = supervisor.wait_for_log("init: frozen for a while")
         assert line.severity == "INFO" and line.fields["ms"] >= FROZEN * 1000
-        wait_for_a_token_of_after(thawed, world, supervisor)
+        wait_for_a_token_of_after(thawed, emulator, supervisor)
         check_the_child(mode, supervisor, pid)
         assert not any("not forwarded" in message for message in supervisor.messages())
 
@@ -205,10 +205,10 @@ def traced(pid: int, output: Path, *options: str) -> Iterator[Callable[[], str]]
 
 
 @contextlib.contextmanager
-def idle_supervisor(*arguments: str, world: World) -> Iterator[Supervisor]:
+def idle_supervisor(*arguments: str, emulator: GoogleEmulator) -> Iterator[Supervisor]:
     """One whose loop has nothing to do but to look at the clocks."""
     with Supervisor(
-        *("--rotation", "in-place", "--ready-url", "off", *arguments), world=world, command=["sleep", "600"]
+        *("--rotation", "in-place", "--ready-url", "off", *arguments), emulator=emulator, command=["sleep", "600"]
     ) as supervisor:
         supervisor.wait_for_log("child: started")
         yield supervisor
@@ -230,25 +230,25 @@ def sleeps_in(trace: str) -> list[float]:
 
 
 @pytest.mark.long
-def test_an_idle_loop_wakes_at_least_every_thirty_seconds(world: World, tmp_path: Path) -> None:
+def test_an_idle_loop_wakes_at_least_every_thirty_seconds(emulator: GoogleEmulator, tmp_path: Path) -> None:
     with (
-        idle_supervisor(world=world) as supervisor,
+        idle_supervisor(emulator=emulator) as supervisor,
         traced(supervisor.pid, tmp_path / "trace", "-e", "trace=timerfd_settime,epoll_wait") as trace,
     ):
         # Nobody asks for anything, so each wait that ends was ended by the timer.
         sleeps = wait_until(lambda: len(found := sleeps_in(trace())) >= 2 and found, "two wake-ups", 180)
         assert all(0 < sleep <= LONGEST_SLEEP for sleep in sleeps)
-        assert len(world.token_requests()) == 1
+        assert len(emulator.token_requests()) == 1
 
 
 @pytest.mark.long
 def test_a_health_request_makes_the_loop_compare_the_clocks(tmp_path: Path) -> None:
     """The timers of a frozen instance may be late. Here, the timer does not come at all: strace swallows the arming."""
     with (
-        World(postgres=False, token_life=TOKEN_LIFE) as world,
-        idle_supervisor(world=world) as supervisor,
+        GoogleEmulator(postgres=False, token_life=TOKEN_LIFE) as emulator,
+        idle_supervisor(emulator=emulator) as supervisor,
     ):
-        refuse_the_next_request(world, supervisor)
+        refuse_the_next_request(emulator, supervisor)
         wait_until(lambda: (found := find_process(supervisor.pid)) and found.state == "S", "the loop to sleep")
         # The first call of a wake-up sets the timer to Asio's own five minutes. The second one would set it to 30 s.
         swallow = ("-e", "trace=timerfd_settime", "-e", "inject=timerfd_settime:retval=0:when=2+")

@@ -85,17 +85,17 @@ def status_of(answer: bytes) -> int:
 # States
 
 
-def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) -> None:
-    world.script({"status": 503, "times": 1000})
+def test_from_the_first_token_over_readiness_to_the_stop(emulator, tmp_path: Path) -> None:
+    emulator.script({"status": 503, "times": 1000})
     command = child("serves_health", tmp_path, "waits")
-    with Supervisor("--stop-timeout", "10m", command=command, world=world) as supervisor:
+    with Supervisor("--stop-timeout", "10m", command=command, emulator=emulator) as supervisor:
         supervisor.wait_for_health("/livez", 503)
         assert answers(supervisor) == verdicts(live=False, started=False, ready=False)
         assert "token" in supervisor.health("/livez").body
         status = supervisor.status()
         assert (status["child"], status["token"], status["restarts"]) == (None, None, 0)
 
-        world.clear()
+        emulator.clear()
         supervisor.wait_for_output("up")
         assert answers(supervisor) == verdicts(live=True, started=False, ready=False)
         assert supervisor.health("/readyz").body.strip() and supervisor.health("/startupz").body.strip()
@@ -115,7 +115,7 @@ def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) 
         assert {status for _, status in questions(tmp_path)} == {200, 503}
 
         status = supervisor.status()
-        (token,) = world.tokens()
+        (token,) = emulator.tokens()
         assert status["state"] == "ready"
         assert status["child"]["pid"] == supervisor.child_pid
         uptime = status["child"]["uptime_seconds"]
@@ -135,10 +135,10 @@ def test_from_the_first_token_over_readiness_to_the_stop(world, tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, tmp_path: Path) -> None:
+def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(emulator, tmp_path: Path) -> None:
     (tmp_path / "open").touch()
     (tmp_path / "good").touch()
-    with Supervisor(command=child("serves_health", tmp_path), world=world) as supervisor:
+    with Supervisor(command=child("serves_health", tmp_path), emulator=emulator) as supervisor:
         supervisor.wait_for_health("/readyz")
         os.kill(supervisor.child_pid, signal.SIGSTOP)
         supervisor.wait_for_health("/readyz", 503)
@@ -152,13 +152,13 @@ def test_a_child_that_answers_no_more_is_not_ready_and_ready_again_later(world, 
 
 
 @pytest.mark.long
-def test_an_expired_token_makes_it_unready_but_not_dead(world, tmp_path: Path) -> None:
+def test_an_expired_token_makes_it_unready_but_not_dead(emulator, tmp_path: Path) -> None:
     (tmp_path / "open").touch()
     (tmp_path / "good").touch()
-    world.settings(life="10s")
-    world.script({"answer": "token"}, {"status": 503, "body": "out of order", "times": 1000})
+    emulator.settings(life="10s")
+    emulator.script({"answer": "token"}, {"status": 503, "body": "out of order", "times": 1000})
     with Supervisor(
-        "--rotation", "in-place", command=child("serves_health", tmp_path), world=world
+        "--rotation", "in-place", command=child("serves_health", tmp_path), emulator=emulator
     ) as supervisor:
         # This line appears even if the token has expired in the meantime.
         supervisor.wait_for_log("child: ready")
@@ -171,8 +171,8 @@ def test_an_expired_token_makes_it_unready_but_not_dead(world, tmp_path: Path) -
         assert status["state"] == "expired" and "503" in status["last_error"]
         assert status["token"]["expires_in_seconds"] <= 0
         supervisor.wait_for_log(lambda line: line.severity == "ERROR" and "expired" in line.message)
-        world.settings(life="1h")
-        world.clear()
+        emulator.settings(life="1h")
+        emulator.clear()
         supervisor.wait_for_health("/readyz")
         assert supervisor.status()["last_error"] is None
         assert supervisor.messages().count("child: started") == 1
@@ -183,8 +183,8 @@ def test_without_a_token_a_running_child_is_ready(idle: Supervisor) -> None:
     assert idle.status()["token"] is None and idle.status()["next_refresh_in_seconds"] is None
 
 
-def test_the_readiness_question_can_be_turned_off(world) -> None:
-    with Supervisor(command=["sleep", "600"], world=world, ready_url="off") as supervisor:
+def test_the_readiness_question_can_be_turned_off(emulator) -> None:
+    with Supervisor(command=["sleep", "600"], emulator=emulator, ready_url="off") as supervisor:
         supervisor.wait_for_log("child: started")
         assert answers(supervisor) == verdicts(live=True, started=True, ready=True)
 
@@ -202,20 +202,20 @@ def test_another_readiness_question_can_be_named(tmp_path: Path) -> None:
         supervisor.wait_for_health("/readyz")
 
 
-def test_prefects_base_path_is_part_of_the_readiness_question(world, tmp_path: Path) -> None:
+def test_prefects_base_path_is_part_of_the_readiness_question(emulator, tmp_path: Path) -> None:
     for name in ("open", "good"):
         (tmp_path / name).touch()
     with Supervisor(
         command=child("serves_health", tmp_path),
-        world=world,
+        emulator=emulator,
         environment={"PREFECT_SERVER_API_BASE_PATH": "/base"},
     ) as supervisor:
         supervisor.wait_for_health("/readyz")
 
 
-def test_the_child_is_asked_twice_a_second_until_it_answers(world, tmp_path: Path) -> None:
+def test_the_child_is_asked_twice_a_second_until_it_answers(emulator, tmp_path: Path) -> None:
     (tmp_path / "open").touch()
-    with Supervisor(command=child("serves_health", tmp_path), world=world) as supervisor:
+    with Supervisor(command=child("serves_health", tmp_path), emulator=emulator) as supervisor:
         wait_until(lambda: len(questions(tmp_path)) > 10, "more than ten questions")
         (tmp_path / "good").touch()
         supervisor.wait_for_health("/readyz")
@@ -245,19 +245,19 @@ def test_off_opens_no_port() -> None:
 
 
 @pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
-def test_a_port_that_is_taken_is_one_line_and_1(world, token: bool) -> None:
+def test_a_port_that_is_taken_is_one_line_and_1(emulator, token: bool) -> None:
     with listening() as taken:
         port = taken.getsockname()[1]
         arguments = [] if token else ["--no-token"]
         ended = run(
-            *arguments, "--health-address", f"127.0.0.1:{port}", command=["true"], world=world, health=None
+            *arguments, "--health-address", f"127.0.0.1:{port}", command=["true"], emulator=emulator, health=None
         )
         assert ended.process.returncode == 1
         (line,) = (line for line in ended.log if line.severity == "ERROR")
         assert f"127.0.0.1:{port}" in line.message and "in use" in line.message
         assert "--health-address" in line.message
         assert "child: started" not in ended.messages()
-        assert world.log() == []
+        assert emulator.log() == []
 
 
 def test_an_address_that_is_not_ours_is_one_line_and_1() -> None:
@@ -481,28 +481,28 @@ def test_many_clients_one_after_the_other_leave_nothing(idle: Supervisor) -> Non
     wait_until(lambda: sockets(idle) <= 1, "the connections to be closed")
 
 
-def test_probes_are_answered_while_the_metadata_server_hangs(world) -> None:
-    world.script({"answer": "hang", "times": 100})
-    with Supervisor("--start-deadline", "10m", command=["true"], world=world) as supervisor:
+def test_probes_are_answered_while_the_metadata_server_hangs(emulator) -> None:
+    emulator.script({"answer": "hang", "times": 100})
+    with Supervisor("--start-deadline", "10m", command=["true"], emulator=emulator) as supervisor:
         supervisor.wait_for_health("/livez", 503)
 
         def answered_while_it_hangs() -> bool:
-            before = world.token_requests()
+            before = emulator.token_requests()
             assert supervisor.health("/readyz").status == 503
-            after = world.token_requests()
+            after = emulator.token_requests()
             return bool(before) and len(before) == len(after) and after[-1].finished is None
 
         wait_until(answered_while_it_hangs, "an answer while one and the same token request hangs")
         for _ in range(200):
             assert supervisor.health("/readyz").status == 503
         # Each try takes 5 s, however often the probes are asked.
-        times = [request.time for request in world.token_requests()]
+        times = [request.time for request in emulator.token_requests()]
         assert all(after - before >= 5 for before, after in pairwise(times))
 
 
-def test_probes_do_not_hurry_the_metadata_server(world) -> None:
-    with Supervisor(command=["sleep", "600"], world=world) as supervisor:
+def test_probes_do_not_hurry_the_metadata_server(emulator) -> None:
+    with Supervisor(command=["sleep", "600"], emulator=emulator) as supervisor:
         supervisor.wait_for_log("child: started")
         for _ in range(200):
             assert supervisor.health("/livez").status == 200
-        assert len(world.token_requests()) == 1
+        assert len(emulator.token_requests()) == 1

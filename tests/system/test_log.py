@@ -22,12 +22,12 @@ from supervisor import LIMIT, Supervisor, listening, run, wait_until
 TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) \S.*")
 
 
-def a_whole_life(world, *arguments: str, environment: dict[str, str] | None = None) -> Supervisor:
+def a_whole_life(emulator, *arguments: str, environment: dict[str, str] | None = None) -> Supervisor:
     """With a failure, a warning, a signal that is not forwarded and a stop in it."""
-    world.script({"status": 503, "body": 'out of "order"\r\n\x01 \\ é'})
+    emulator.script({"status": 503, "body": 'out of "order"\r\n\x01 \\ é'})
     theirs = {"PGPASSWORD": "x", "PREFECT_SERVER_DATABASE_CONNECTION_URL": "y"} | (environment or {})
     command = ["sh", "-c", 'echo "the child: {1}"; exec sleep 600', "a\nb", 'quote " back \\ é \x1b[31m']
-    with Supervisor(*arguments, command=command, world=world, environment=theirs) as supervisor:
+    with Supervisor(*arguments, command=command, emulator=emulator, environment=theirs) as supervisor:
         supervisor.wait_for_output("the child: {1}")
         supervisor.signal(signal.SIGTSTP)
         supervisor.wait_for_log("not forwarded")
@@ -35,7 +35,7 @@ def a_whole_life(world, *arguments: str, environment: dict[str, str] | None = No
     return supervisor
 
 
-def expected_events(log: list[LogLine], world) -> None:
+def expected_events(log: list[LogLine], emulator) -> None:
     messages = [line.message for line in log]
     events = [
         "starting",
@@ -50,8 +50,8 @@ def expected_events(log: list[LogLine], world) -> None:
     places = [next(i for i, message in enumerate(messages) if message.startswith(event)) for event in events]
     assert places == sorted(places)
     token = next(line for line in log if line.message.startswith("token: fresh"))
-    assert token.fields["hash"] == world.tokens()[0].hash
-    assert token.fields["expires_in"] == world.token_requests()[-1].expires_in
+    assert token.fields["hash"] == emulator.tokens()[0].hash
+    assert token.fields["expires_in"] == emulator.token_requests()[-1].expires_in
     assert isinstance(next(line for line in log if line.message == "child: started").fields["pid"], int)
     assert log[-1].fields == {"code": 143}
     severities = {line.message.split(":")[0] + line.severity for line in log}
@@ -60,14 +60,14 @@ def expected_events(log: list[LogLine], world) -> None:
     assert all(now - timedelta(minutes=5) < line.time <= now + timedelta(seconds=1) for line in log)
 
 
-def test_every_line_of_text_has_time_severity_and_message(world) -> None:
-    ended = a_whole_life(world)
+def test_every_line_of_text_has_time_severity_and_message(emulator) -> None:
+    ended = a_whole_life(emulator)
     assert ended.output == ["the child: {1}"]
     for line in ended.lines:
         if line != "the child: {1}":
             assert TEXT_LINE.fullmatch(line), line
             assert line.isprintable(), line
-    expected_events(ended.log, world)
+    expected_events(ended.log, emulator)
 
 
 @pytest.mark.parametrize(
@@ -80,20 +80,20 @@ def test_every_line_of_text_has_time_severity_and_message(world) -> None:
     ],
     ids=["flag", "variable", "service", "worker pool"],
 )
-def test_every_line_of_json_parses_and_has_what_cloud_logging_lifts(world, arguments, environment) -> None:
-    ended = a_whole_life(world, *arguments, environment=environment)
+def test_every_line_of_json_parses_and_has_what_cloud_logging_lifts(emulator, arguments, environment) -> None:
+    ended = a_whole_life(emulator, *arguments, environment=environment)
     for line in ended.lines:
         if line != "the child: {1}":
             members = json.loads(line)
             assert members["severity"] in ("DEBUG", "INFO", "WARNING", "ERROR")
             assert members["message"] and isinstance(members["message"], str)
             assert members["time"].endswith("Z") and datetime.fromisoformat(members["time"])
-    expected_events(ended.log, world)
+    expected_events(ended.log, emulator)
 
 
-def test_text_is_kept_on_cloud_run_if_asked_for(world) -> None:
-    ended = a_whole_life(world, "--log-format", "text", environment={"K_SERVICE": "prefect"})
-    expected_events(ended.log, world)
+def test_text_is_kept_on_cloud_run_if_asked_for(emulator) -> None:
+    ended = a_whole_life(emulator, "--log-format", "text", environment={"K_SERVICE": "prefect"})
+    expected_events(ended.log, emulator)
     assert not any(line.startswith("{") for line in ended.lines)
 
 
@@ -122,14 +122,14 @@ def test_a_very_long_command_still_makes_lines_that_parse() -> None:
         ("error", set()),
     ],
 )
-def test_the_level_is_the_lowest_that_is_shown(world, level: str, shown: set[str]) -> None:
+def test_the_level_is_the_lowest_that_is_shown(emulator, level: str, shown: set[str]) -> None:
     environment = {"PGPASSWORD": "x"}
-    ended = run("--log-level", level, command=["true"], world=world, environment=environment)
+    ended = run("--log-level", level, command=["true"], emulator=emulator, environment=environment)
     assert {line.severity for line in ended.log} - {"DEBUG"} == shown
     with listening() as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ended = run(
-            "--log-level", level, "--health-address", address, command=["true"], world=world, health=None
+            "--log-level", level, "--health-address", address, command=["true"], emulator=emulator, health=None
         )
         assert "ERROR" in {line.severity for line in ended.log}
 

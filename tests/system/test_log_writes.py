@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import run
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 # strace writes every byte as \\xNN with -xx.
 WRITE = re.compile(r'^write\((\d+), "((?:\\x[0-9a-f]{2})*)", (\d+)\) += (\d+)$')
@@ -18,8 +18,8 @@ WRITING_CALLS = "write,writev,pwrite64,pwritev,pwritev2,sendfile,splice"
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_every_line_is_one_write(world: World, tmp_path: Path, log_format: str) -> None:
-    world.script({"status": 503, "body": 'out of "order"\r\n\x01 \\ é' + "x" * 3000})
+def test_every_line_is_one_write(emulator: GoogleEmulator, tmp_path: Path, log_format: str) -> None:
+    emulator.script({"status": 503, "body": 'out of "order"\r\n\x01 \\ é' + "x" * 3000})
     trace = tmp_path / "trace"
     ended = run(
         *("--log-level", "debug", "--log-format", log_format),
@@ -27,7 +27,7 @@ def test_every_line_is_one_write(world: World, tmp_path: Path, log_format: str) 
         through=["strace", "-o", str(trace), "-xx", "-s", "65536", "-e", f"trace={WRITING_CALLS}"],
         command=["true", "a\nb", "y" * 5000],
         environment={"PGPASSWORD": "x"},
-        world=world,
+        emulator=emulator,
     )
     assert ended.process and ended.process.returncode == 0
     written = []

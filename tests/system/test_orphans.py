@@ -19,8 +19,8 @@ def zombies(supervisor: Supervisor) -> list[int]:
 
 
 @both
-def test_a_thousand_orphans_are_reaped(world, pid1: bool) -> None:
-    with Supervisor(command=child("makes_orphans", 1000), world=world, pid1=pid1) as supervisor:
+def test_a_thousand_orphans_are_reaped(emulator, pid1: bool) -> None:
+    with Supervisor(command=child("makes_orphans", 1000), emulator=emulator, pid1=pid1) as supervisor:
         supervisor.wait_for_output("made", timeout=60)
         # Only the child is left.
         wait_until(lambda: len(children_of(supervisor.pid)) == 1, "the orphans to be reaped")

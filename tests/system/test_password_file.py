@@ -14,7 +14,7 @@ import pytest
 from delivered import delivered_token
 from processes import find_process
 from supervisor import Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 PGX_LOGIN = Path(__file__).parent / "clients/pgx_login"
 
@@ -40,10 +40,10 @@ def test_the_temporary_directory_is_the_second_choice(mounts: str, named: bool, 
     temporary.mkdir()
     environment = {"DEV": str(tmp_path / "dev"), "TMPDIR": str(temporary) if named else None}
     with (
-        World(postgres=False, token_life="1h", cache_model="none") as world,
+        GoogleEmulator(postgres=False, token_life="1h", cache_model="none") as emulator,
         Supervisor(
             *("--rotation", "in-place", "--refresh-interval", "2s"),
-            world=world,
+            emulator=emulator,
             environment=environment,
             command=["sleep", "600"],
             through=["unshare", "--mount", "sh", "-c", mounts],
@@ -57,10 +57,10 @@ def test_the_temporary_directory_is_the_second_choice(mounts: str, named: bool, 
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         first = delivered_token(supervisor)
-        assert first == world.tokens()[0].text
+        assert first == emulator.tokens()[0].text
         # It is replaced there as well.
         supervisor.wait_for_log("rotation: fresh token handed over in place")
-        assert delivered_token(supervisor) in [token.text for token in world.tokens()[1:]]
+        assert delivered_token(supervisor) in [token.text for token in emulator.tokens()[1:]]
         assert supervisor.stop() == 143
         assert not file.parent.exists()
         assert not any(line.severity in ("WARNING", "ERROR") for line in supervisor.log)
@@ -87,16 +87,16 @@ def client(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture
-def world_with_database() -> Iterator[World]:
-    with World(token_life="1h", cache_model="none") as world:
-        yield world
+def world_with_database() -> Iterator[GoogleEmulator]:
+    with GoogleEmulator(token_life="1h", cache_model="none") as emulator:
+        yield emulator
 
 
-def test_libpq_and_pgx_read_the_token_from_the_file(client: list[str], world_with_database: World) -> None:
+def test_libpq_and_pgx_read_the_token_from_the_file(client: list[str], world_with_database: GoogleEmulator) -> None:
     """libpq: libpq-pgpass in PostgreSQL's documentation; pgx: pgconn.ParseConfig."""
-    world = world_with_database
+    emulator = world_with_database
     with Supervisor(
-        "--rotation", "in-place", "--refresh-interval", "10s", world=world, command=["sleep", "600"]
+        "--rotation", "in-place", "--refresh-interval", "10s", emulator=emulator, command=["sleep", "600"]
     ) as supervisor:
         supervisor.wait_for_log("child: started")
         process = find_process(supervisor.child_pid)
@@ -105,27 +105,27 @@ def test_libpq_and_pgx_read_the_token_from_the_file(client: list[str], world_wit
             "PATH": os.environ["PATH"],
             "HOME": "/nonexistent",
             "PGPASSFILE": process.environment["PGPASSFILE"],
-            "PGHOST": world.db_host,
-            "PGPORT": str(world.db_port),
-            "PGUSER": world.user,
-            "PGDATABASE": world.database_name,
+            "PGHOST": emulator.db_host,
+            "PGPORT": str(emulator.db_port),
+            "PGUSER": emulator.user,
+            "PGDATABASE": emulator.database_name,
             "PGSSLMODE": "disable",
         }
         assert "PGPASSWORD" not in process.environment
-        used = {log_in(client, environment, world)}
+        used = {log_in(client, environment, emulator)}
         # The same file, and another token in it.
         wait_until(lambda: delivered_token(supervisor) not in used, "the next token in the password file")
-        used.add(log_in(client, environment, world))
+        used.add(log_in(client, environment, emulator))
         assert len(used) == 2
-        assert world.refused_logins() == []
+        assert emulator.refused_logins() == []
 
 
-def log_in(client: list[str], environment: dict[str, str], world: World) -> str:
+def log_in(client: list[str], environment: dict[str, str], emulator: GoogleEmulator) -> str:
     """Returns the token that the client logged in with."""
-    before = len(world.logins())
+    before = len(emulator.logins())
     ended = subprocess.run(client, env=environment, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout.strip()) == (0, world.user), ended.stderr
-    (login,) = world.logins()[before:]
+    assert (ended.returncode, ended.stdout.strip()) == (0, emulator.user), ended.stderr
+    (login,) = emulator.logins()[before:]
     assert login.accepted
-    (token,) = (token for token in world.tokens() if token.hash == login.token)
+    (token,) = (token for token in emulator.tokens() if token.hash == login.token)
     return token.text

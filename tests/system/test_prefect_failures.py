@@ -12,20 +12,20 @@ import pytest
 from prefect_load import HEALTH, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, listening, run, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[World]:
+def database() -> Iterator[GoogleEmulator]:
     """Each test that uses it undoes what it did to it, and no Prefect ever gets so far as to make its tables in it."""
-    with World(token_life="1h", tls="on") as it:
+    with GoogleEmulator(token_life="1h", tls="on") as it:
         yield it
 
 
-def as_administrator(world: World, *statements: str) -> None:
+def as_administrator(emulator: GoogleEmulator, *statements: str) -> None:
     async def execute() -> None:
         connection = await asyncpg.connect(
-            host=world.socket_directory, user="cloudsqladmin", database=world.database_name
+            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
         )
         try:
             for statement in statements:
@@ -36,8 +36,8 @@ def as_administrator(world: World, *statements: str) -> None:
     asyncio.run(execute())
 
 
-def check_it_ends(world: World, folder: Path, signs: list[str], code: int = 3, **settings: str) -> None:
-    ended = run(world=world, environment=prefect_environment(folder) | settings, timeout=START_LIMIT)
+def check_it_ends(emulator: GoogleEmulator, folder: Path, signs: list[str], code: int = 3, **settings: str) -> None:
+    ended = run(emulator=emulator, environment=prefect_environment(folder) | settings, timeout=START_LIMIT)
     assert ended.process and ended.process.returncode == code, ended.transcript()
     (line,) = (line for line in ended.log if line.message == "child: ended by itself")
     assert line.severity == "ERROR" and line.fields["code"] == code
@@ -45,12 +45,12 @@ def check_it_ends(world: World, folder: Path, signs: list[str], code: int = 3, *
         assert any(sign in error for error in ended.errors), ended.transcript()
 
 
-def test_a_database_user_that_is_not_there(database: World, tmp_path: Path) -> None:
+def test_a_database_user_that_is_not_there(database: GoogleEmulator, tmp_path: Path) -> None:
     sign = 'password authentication failed for user "nobody@my-project.iam"'
     check_it_ends(database, tmp_path, [sign], DB_USER="nobody@my-project.iam")
 
 
-def test_an_account_that_may_not_log_in(database: World, tmp_path: Path) -> None:
+def test_an_account_that_may_not_log_in(database: GoogleEmulator, tmp_path: Path) -> None:
     database.database("refuse-logins")
     try:
         sign = "Cloud SQL IAM service account authentication failed for user"
@@ -60,8 +60,8 @@ def test_an_account_that_may_not_log_in(database: World, tmp_path: Path) -> None
 
 
 def test_an_instance_that_wants_tls(tmp_path: Path) -> None:
-    with World(token_life="1h", tls="required") as world:
-        check_it_ends(world, tmp_path, ["pg_hba.conf rejects connection", "SSL off"], DB_SSL="disable")
+    with GoogleEmulator(token_life="1h", tls="required") as emulator:
+        check_it_ends(emulator, tmp_path, ["pg_hba.conf rejects connection", "SSL off"], DB_SSL="disable")
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_an_instance_that_wants_tls(tmp_path: Path) -> None:
     ids=["schema", "database"],
 )
 def test_grants_that_are_missing(right: str, sign: str, tmp_path: Path) -> None:
-    with World(token_life="1h") as world:
-        right = right.format(database=world.database_name)
-        as_administrator(world, f'REVOKE {right} FROM "{world.user}" CASCADE')
-        check_it_ends(world, tmp_path, [sign])
+    with GoogleEmulator(token_life="1h") as emulator:
+        right = right.format(database=emulator.database_name)
+        as_administrator(emulator, f'REVOKE {right} FROM "{emulator.user}" CASCADE')
+        check_it_ends(emulator, tmp_path, [sign])
 
 
-def test_a_database_that_is_down(database: World, tmp_path: Path) -> None:
+def test_a_database_that_is_down(database: GoogleEmulator, tmp_path: Path) -> None:
     database.database("go-down")
     try:
         check_it_ends(database, tmp_path, ["ConnectionRefusedError"])
@@ -87,11 +87,11 @@ def test_a_database_that_is_down(database: World, tmp_path: Path) -> None:
         database.database("come-back")
 
 
-def test_a_port_that_is_taken(database: World, tmp_path: Path) -> None:
+def test_a_port_that_is_taken(database: GoogleEmulator, tmp_path: Path) -> None:
     with listening(host="0.0.0.0") as taken:
         port = str(taken.getsockname()[1])
         environment = prefect_environment(tmp_path) | {"PORT": port}
-        ended = run("--ready-url", "off", world=database, environment=environment, timeout=START_LIMIT)
+        ended = run("--ready-url", "off", emulator=database, environment=environment, timeout=START_LIMIT)
     assert ended.process and ended.process.returncode == 1, ended.transcript()
     assert any(f"Port {port} is already in use" in line for line in ended.output + ended.errors)
 
@@ -99,17 +99,17 @@ def test_a_port_that_is_taken(database: World, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_readiness_notices_the_loss_of_the_database_only_if_it_asks_for_it(tmp_path: Path) -> None:
     with (
-        World(token_life="1h") as world,
+        GoogleEmulator(token_life="1h") as emulator,
         Supervisor(
             *("--rotation", "in-place"),
-            world=world,
+            emulator=emulator,
             environment=prefect_environment(tmp_path),
             ready_url="http://127.0.0.1:{port}/api/ready",
         ) as supervisor,
     ):
         supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
-        world.database("refuse-logins")
-        world.database("cut-sessions")
+        emulator.database("refuse-logins")
+        emulator.database("cut-sessions")
         assert supervisor.wait_for_health("/readyz", 503, timeout=START_LIMIT).body.startswith(
             "the child does not answer"
         )
@@ -118,7 +118,7 @@ def test_readiness_notices_the_loss_of_the_database_only_if_it_asks_for_it(tmp_p
         for question in (READY, LIST_FLOWS):
             assert ask(supervisor.port, question).status == 503
 
-        world.database("accept-logins")
+        emulator.database("accept-logins")
         supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
         wait_until(lambda: ask(supervisor.port, LIST_FLOWS).answered, "an answer from the database")
         assert supervisor.status()["restarts"] == 0

@@ -20,7 +20,7 @@ from prefect_server import START_LIMIT, prefect_environment
 from processes import find_process
 from secret_search import leaks_in_processes
 from supervisor import Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 TOKENS = 10
 TOKEN_LIFE = "30s"
@@ -37,9 +37,9 @@ def check_password_file(file: Path, child: int) -> None:
     assert file.stat().st_uid == Path("/proc", str(child)).stat().st_uid
 
 
-def check_no_process_shows_a_token(world: World) -> None:
+def check_no_process_shows_a_token(emulator: GoogleEmulator) -> None:
     for kind in ("environ", "cmdline"):
-        assert leaks_in_processes(kind, world.tokens()) == {}
+        assert leaks_in_processes(kind, emulator.tokens()) == {}
 
 
 @pytest.mark.prefect
@@ -51,10 +51,10 @@ def test_ten_tokens_without_a_failed_request_or_a_restart(
     environment["PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_RECYCLE"] = POOL_RECYCLE
     with (
         # Every request of the supervisor is answered with a new token.
-        World(token_life=TOKEN_LIFE, cache_model="none") as world,
+        GoogleEmulator(token_life=TOKEN_LIFE, cache_model="none") as emulator,
         Supervisor(
             *("--rotation", "in-place", "--refresh-interval", REFRESH_INTERVAL),
-            world=world,
+            emulator=emulator,
             environment=environment,
         ) as supervisor,
     ):
@@ -63,12 +63,12 @@ def test_ten_tokens_without_a_failed_request_or_a_restart(
         process = find_process(child)
         assert process
         file = Path(process.environment["PGPASSFILE"])
-        before_load = len(world.tokens())
+        before_load = len(emulator.tokens())
 
         def logged_in_with(number: int) -> bool:
             assert supervisor.alive, supervisor.transcript()
-            used = {login.token for login in world.logins()}
-            return any(token.hash in used for token in world.tokens()[number:])
+            used = {login.token for login in emulator.logins()}
+            return any(token.hash in used for token in emulator.tokens()[number:])
 
         answers: list[Counter[str]] = []
         with PrefectLoad(supervisor.port, burst=8) as load:
@@ -77,14 +77,14 @@ def test_ten_tokens_without_a_failed_request_or_a_restart(
                     lambda number=number: logged_in_with(number), f"a login with token {number}", 120, pause=0.2
                 )
                 answers.append(load.wait_for_answers(ANSWERS_PER_TOKEN, time.time()))
-                check_no_process_shows_a_token(world)
+                check_no_process_shows_a_token(emulator)
                 check_password_file(file, child)
 
         status, tokens, logins, refused = (
             supervisor.status(),
-            world.tokens(),
-            world.logins(),
-            world.refused_logins(),
+            emulator.tokens(),
+            emulator.logins(),
+            emulator.refused_logins(),
         )
         supervisor.stop()
         left_behind = file.parent.exists()

@@ -16,7 +16,7 @@ from log_lines import LogLine
 from prefect_load import PrefectLoad, Request
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 from google_emulator.records import Login, MetadataRequest
 
 ROTATIONS = 5
@@ -115,10 +115,10 @@ def test_five_rotations_lose_no_login_and_never_end_the_container(
 ) -> None:
     environment = prefect_environment(tmp_path)
     with (
-        World(token_life=TOKEN_LIFE, cache_model="five-minutes") as world,
+        GoogleEmulator(token_life=TOKEN_LIFE, cache_model="five-minutes") as emulator,
         Supervisor(
             *("--rotation", "restart", "--refresh-interval", REFRESH_INTERVAL, "--stop-timeout", "1m"),
-            world=world,
+            emulator=emulator,
             environment=environment,
         ) as supervisor,
     ):
@@ -131,7 +131,7 @@ def test_five_rotations_lose_no_login_and_never_end_the_container(
         supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
         with PrefectLoad(supervisor.port) as load:
             for number in range(1, ROTATIONS + 1):
-                world.rotate()
+                emulator.rotate()
                 rotated = functools.partial(started_again, number)
                 wait_until(rotated, f"rotation {number}", START_LIMIT, pause=0.1)
             last_ready = supervisor.wait_for_log("child: ready", count=1 + ROTATIONS).time.timestamp()
@@ -139,9 +139,9 @@ def test_five_rotations_lose_no_login_and_never_end_the_container(
                 lambda: any(one.answered and one.started > last_ready + LOG_PRECISION for one in load.requests),
                 "an answer of the last server",
             )
-        log, logins, requests = supervisor.log, world.logins(), world.token_requests()
+        log, logins, requests = supervisor.log, emulator.logins(), emulator.token_requests()
         assert supervisor.stop() == 128 + SIGTERM
-        refused = world.refused_logins()
+        refused = emulator.refused_logins()
 
     rotations = read_rotations(log)
     numbers = {

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, wait_until
 
@@ -24,8 +24,8 @@ SCHEDULE_LIMIT = 150.0
 @pytest.mark.long
 def test_a_deployment_with_a_schedule_gets_its_runs(tmp_path: Path) -> None:
     with (
-        World(token_life="1h") as world,
-        Supervisor("--rotation", "in-place", world=world, environment=prefect_environment(tmp_path)) as supervisor,
+        GoogleEmulator(token_life="1h") as emulator,
+        Supervisor("--rotation", "in-place", emulator=emulator, environment=prefect_environment(tmp_path)) as supervisor,
     ):
         supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
         with httpx.Client(base_url=f"http://127.0.0.1:{supervisor.port}/api", timeout=45, trust_env=False) as api:

@@ -11,15 +11,15 @@ import pytest
 from prefect_load import CREATE_FLOW, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, run
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 
-def tables_by_schema(world: World) -> dict[str, set[str]]:
+def tables_by_schema(emulator: GoogleEmulator) -> dict[str, set[str]]:
     """The names of the tables in every schema but PostgreSQL's own, as its superuser sees them."""
 
     async def read() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(
-            host=world.socket_directory, user="cloudsqladmin", database=world.database_name
+            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
         )
         try:
             return await connection.fetch(
@@ -45,28 +45,28 @@ def tables_by_schema(world: World) -> dict[str, set[str]]:
 def test_prefect_works_in_its_own_schema_over_verified_tls(
     rotation: str, ssl: str, ca_mode: str, host: str, tmp_path: Path
 ) -> None:
-    with World(token_life="1h", tls="required", ca_mode=ca_mode, schema="prefect") as world:
-        assert world.ca
-        settings = {"DB_IP": host, "DB_SSL": ssl, "DB_SSL_ROOT_CERT": world.ca, "DB_SCHEMA": "prefect"}
+    with GoogleEmulator(token_life="1h", tls="required", ca_mode=ca_mode, schema="prefect") as emulator:
+        assert emulator.ca
+        settings = {"DB_IP": host, "DB_SSL": ssl, "DB_SSL_ROOT_CERT": emulator.ca, "DB_SCHEMA": "prefect"}
         environment = prefect_environment(tmp_path) | settings
-        with Supervisor("--rotation", rotation, world=world, environment=environment) as supervisor:
+        with Supervisor("--rotation", rotation, emulator=emulator, environment=environment) as supervisor:
             supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
             for question in (CREATE_FLOW, LIST_FLOWS, READY):
                 assert ask(supervisor.port, question).error is None
 
-            tables = tables_by_schema(world)
+            tables = tables_by_schema(emulator)
             assert set(tables) == {"prefect"}
             assert {"flow", "flow_run", "alembic_version"} <= tables["prefect"]
-            logins = world.logins()
+            logins = emulator.logins()
             assert logins and all(login.accepted and login.tls for login in logins)
 
 
 @pytest.mark.long
 def test_verify_full_by_address_fails_as_it_does_on_cloud_sql(tmp_path: Path) -> None:
-    with World(token_life="1h", tls="required") as world:
-        assert world.ca
-        settings = {"DB_SSL": "verify-full", "DB_SSL_ROOT_CERT": world.ca}
-        ended = run(world=world, environment=prefect_environment(tmp_path) | settings, timeout=START_LIMIT)
+    with GoogleEmulator(token_life="1h", tls="required") as emulator:
+        assert emulator.ca
+        settings = {"DB_SSL": "verify-full", "DB_SSL_ROOT_CERT": emulator.ca}
+        ended = run(emulator=emulator, environment=prefect_environment(tmp_path) | settings, timeout=START_LIMIT)
         assert ended.process and ended.process.returncode == 3
         assert any("certificate verify failed" in line for line in ended.errors)
-        assert world.logins() == []
+        assert emulator.logins() == []

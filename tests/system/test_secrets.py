@@ -14,7 +14,7 @@ from prefect_server import START_LIMIT, prefect_environment
 from processes import find_process
 from secret_search import leaks_in, leaks_in_processes
 from supervisor import BINARY, Supervisor, run, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 # A careless log would quote the token of these answers.
 TELLING = [{"answer": name} for name in ("newline-token", "cut-body", "bad-json", "no-flavor")]
@@ -32,17 +32,17 @@ def talkative(folder: Path) -> dict[str, str]:
 
 
 class Search:
-    """Collects what can be read of a run while it lasts, and looks for the world's tokens in it."""
+    """Collects what can be read of a run while it lasts, and looks for the emulator's tokens in it."""
 
-    def __init__(self, world: World, supervisor: Supervisor, rotation: str) -> None:
-        self.world, self.supervisor, self.rotation = world, supervisor, rotation
+    def __init__(self, emulator: GoogleEmulator, supervisor: Supervisor, rotation: str) -> None:
+        self.emulator, self.supervisor, self.rotation = emulator, supervisor, rotation
         self.answers: list[str] = []
         # The answer for an unknown path names the known ones.
         self.paths = self.supervisor.health("/").body.partition("known paths: ")[2].split()
         assert {"/status", "/readyz", "/livez", "/startupz"} <= set(self.paths)
 
     def look(self) -> None:
-        tokens = self.world.tokens()
+        tokens = self.emulator.tokens()
         for path in self.paths:
             answer = self.supervisor.health(path)
             assert answer.status in (200, 503), path
@@ -77,24 +77,24 @@ def test_no_token_is_shown_anywhere(
 ) -> None:
     arguments = ["--rotation", rotation, "--log-level", "debug", "--log-format", log_format]
     # The metadata server gives out the same token until the test makes the next one.
-    with World(token_life="1h", cache_model="five-minutes") as world:
-        world.script({"answer": "newline-token"}, {"answer": "huge-body"}, {"answer": "token"}, *TELLING)
+    with GoogleEmulator(token_life="1h", cache_model="five-minutes") as emulator:
+        emulator.script({"answer": "newline-token"}, {"answer": "huge-body"}, {"answer": "token"}, *TELLING)
         environment = talkative(tmp_path)
         with Supervisor(
-            *arguments, "--refresh-interval", refresh_interval, world=world, environment=environment
+            *arguments, "--refresh-interval", refresh_interval, emulator=emulator, environment=environment
         ) as supervisor:
             supervisor.wait_for_log("token: fresh one in hand")
             # The last of the failures is an error page that quotes the token in hand.
-            world.script({"status": 500, "body": f"bad token {world.tokens()[-1].text}"})
+            emulator.script({"status": 500, "body": f"bad token {emulator.tokens()[-1].text}"})
             supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
-            search = Search(world, supervisor, rotation)
+            search = Search(emulator, supervisor, rotation)
             search.look()
             assert core_limit(supervisor.pid) == core_limit(supervisor.child_pid) == "1"
 
             supervisor.wait_for_log("token: can't get one", count=3 + len(TELLING), timeout=START_LIMIT)
             search.look()
 
-            world.rotate()
+            emulator.rotate()
             supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=START_LIMIT)
             if rotation == "restart":
                 supervisor.wait_for_log("child: ready", count=2, timeout=START_LIMIT)
@@ -103,19 +103,19 @@ def test_no_token_is_shown_anywhere(
             search.look()
 
             # Prefect prints what it knows of logins that fail.
-            world.database("refuse-logins")
-            wait_until(lambda: ask_all(supervisor.port) and world.refused_logins(), "a refused login")
-            world.database("accept-logins")
+            emulator.database("refuse-logins")
+            wait_until(lambda: ask_all(supervisor.port) and emulator.refused_logins(), "a refused login")
+            emulator.database("accept-logins")
             search.look()
 
-            check = run("--check", *arguments, world=world, environment=environment)
+            check = run("--check", *arguments, emulator=emulator, environment=environment)
             assert check.process and check.process.returncode == 0
             assert "TOKEN-" in check.transcript() or rotation == "in-place"
-            assert leaks_in(check.transcript(), world.tokens()) == []
+            assert leaks_in(check.transcript(), emulator.tokens()) == []
 
             supervisor.stop()
-            assert leaks_in("\n".join(supervisor.lines + supervisor.errors), world.tokens()) == []
-            assert len(world.tokens()) >= 2
+            assert leaks_in("\n".join(supervisor.lines + supervisor.errors), emulator.tokens()) == []
+            assert len(emulator.tokens()) >= 2
 
 
 def as_nobody() -> list[str] | None:
@@ -129,12 +129,12 @@ def as_nobody() -> list[str] | None:
     return command if attempt.returncode == 0 else None
 
 
-def test_its_memory_is_closed_to_others_of_its_user(world: World) -> None:
+def test_its_memory_is_closed_to_others_of_its_user(emulator: GoogleEmulator) -> None:
     """The kernel gives the /proc files of a process that must not be dumped to root, others to its user."""
     through = as_nobody()
     if through is None:
         pytest.skip(f"setpriv can't start {BINARY} as an ordinary user here")
-    with Supervisor(world=world, command=["sleep", "600"], through=through) as supervisor:
+    with Supervisor(emulator=emulator, command=["sleep", "600"], through=through) as supervisor:
         supervisor.wait_for_log("child: started")
         process = find_process(supervisor.pid)
         assert process

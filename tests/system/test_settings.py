@@ -175,22 +175,22 @@ def test_a_bad_metadata_host_is_one_line_and_2(variable: str, value: str) -> Non
     "first",
     ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"],
 )
-def test_the_first_metadata_host_that_is_set_wins(world, first: str) -> None:
+def test_the_first_metadata_host_that_is_set_wins(emulator, first: str) -> None:
     names = ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"]
     at = names.index(first)
     # Nobody listens on the discard port.
     hosts = (
         dict.fromkeys(names[:at], "")
-        | {first: world.metadata}
+        | {first: emulator.metadata}
         | dict.fromkeys(names[at + 1 :], "127.0.0.1:9")
     )
-    ended = run("--start-deadline", "1m", command=["true"], world=world, environment=hosts)
+    ended = run("--start-deadline", "1m", command=["true"], emulator=emulator, environment=hosts)
     assert ended.process.returncode == 0
 
 
-def test_the_metadata_server_may_be_a_bare_ipv6_address(world) -> None:
+def test_the_metadata_server_may_be_a_bare_ipv6_address(emulator) -> None:
     """Google's own is fd20:ce::254 (https://cloud.google.com/compute/docs/metadata/querying-metadata)."""
-    with Supervisor(command=["true"], world=world, environment={"GCE_METADATA_HOST": "::1"}) as supervisor:
+    with Supervisor(command=["true"], emulator=emulator, environment={"GCE_METADATA_HOST": "::1"}) as supervisor:
         failed = supervisor.wait_for_log(lambda line: line.message.startswith("token: can't get one from [::1]: "))
     # The URL is a good one; whether anybody listens on port 80 of this machine is another matter.
     assert "URL" not in failed.message, failed
@@ -232,36 +232,36 @@ TYPES = [
 ]
 
 
-def refused_credential_file(world, folder: Path, name: str) -> str:
+def refused_credential_file(emulator, folder: Path, name: str) -> str:
     environment = {"GOOGLE_APPLICATION_CREDENTIALS": name}
-    line = the_error(run(command=["true"], world=world, environment=environment, directory=folder), code=1)
+    line = the_error(run(command=["true"], emulator=emulator, environment=environment, directory=folder), code=1)
     assert "GOOGLE_APPLICATION_CREDENTIALS" in line
     assert name in line
-    assert world.log() == []
+    assert emulator.log() == []
     return line
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_credential_file_is_refused_with_its_type(world, tmp_path: Path, kind: str) -> None:
+def test_a_credential_file_is_refused_with_its_type(emulator, tmp_path: Path, kind: str) -> None:
     content = {"type": kind, "private_key": "-----BEGIN SECRET-----", "refresh_token": "SECRET"}
     (tmp_path / "credentials.json").write_text(json.dumps(content))
-    line = refused_credential_file(world, tmp_path, "credentials.json")
+    line = refused_credential_file(emulator, tmp_path, "credentials.json")
     assert kind in line and "SECRET" not in line
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"type": 3}', '"service_account"', "\x00\xff"])
-def test_a_credential_file_that_is_none_is_refused(world, tmp_path: Path, content: str) -> None:
+def test_a_credential_file_that_is_none_is_refused(emulator, tmp_path: Path, content: str) -> None:
     (tmp_path / "credentials.json").write_text(content)
-    refused_credential_file(world, tmp_path, "credentials.json")
+    refused_credential_file(emulator, tmp_path, "credentials.json")
 
 
-def test_a_credential_file_that_cannot_be_read_is_refused(world, tmp_path: Path) -> None:
-    assert "No such file" in refused_credential_file(world, tmp_path, "missing.json")
-    refused_credential_file(world, tmp_path, ".")
+def test_a_credential_file_that_cannot_be_read_is_refused(emulator, tmp_path: Path) -> None:
+    assert "No such file" in refused_credential_file(emulator, tmp_path, "missing.json")
+    refused_credential_file(emulator, tmp_path, ".")
 
 
-def test_a_credential_file_with_a_long_path_is_named_in_full(world, tmp_path: Path) -> None:
-    refused_credential_file(world, tmp_path, "/run/secrets/" + "folder/" * 12 + "credentials.json")
+def test_a_credential_file_with_a_long_path_is_named_in_full(emulator, tmp_path: Path) -> None:
+    refused_credential_file(emulator, tmp_path, "/run/secrets/" + "folder/" * 12 + "credentials.json")
 
 
 @pytest.mark.parametrize(
@@ -273,12 +273,12 @@ def test_good_durations_are_taken(duration: str) -> None:
             assert run("--no-token", flag, duration, command=["true"]).process.returncode == 0
 
 
-def test_a_flag_beats_the_variable_which_beats_the_default(world) -> None:
+def test_a_flag_beats_the_variable_which_beats_the_default(emulator) -> None:
     def child_sees(*arguments: str, **environment: str) -> str:
         ended = run(
             *arguments,
             command=child("says_variables", "PREFECT_API_DATABASE_CONNECTION_URL"),
-            world=world,
+            emulator=emulator,
             environment=environment,
         )
         (line,) = ended.output
@@ -289,11 +289,11 @@ def test_a_flag_beats_the_variable_which_beats_the_default(world) -> None:
     assert "@127.0.0.1:7000/other" in child_sees("--db-port", "7000", "--db-name=other", DB_PORT="6000")
 
 
-def test_the_scope_is_asked_for_as_it_was_given(world) -> None:
-    run(command=["true"], world=world)
-    run("--token-scope", "https://www.googleapis.com/auth/sqlservice.login", command=["true"], world=world)
-    run(command=["true"], world=world, environment={"SUPERVISOR_TOKEN_SCOPE": "a scope&x=y"})
-    asked = [request.query["scopes"] for request in world.token_requests()]
+def test_the_scope_is_asked_for_as_it_was_given(emulator) -> None:
+    run(command=["true"], emulator=emulator)
+    run("--token-scope", "https://www.googleapis.com/auth/sqlservice.login", command=["true"], emulator=emulator)
+    run(command=["true"], emulator=emulator, environment={"SUPERVISOR_TOKEN_SCOPE": "a scope&x=y"})
+    asked = [request.query["scopes"] for request in emulator.token_requests()]
     assert asked == [
         "https://www.googleapis.com/auth/cloud-platform",
         "https://www.googleapis.com/auth/sqlservice.login",
@@ -301,10 +301,10 @@ def test_the_scope_is_asked_for_as_it_was_given(world) -> None:
     ]
 
 
-def test_the_proxy_of_the_environment_is_not_asked(world) -> None:
+def test_the_proxy_of_the_environment_is_not_asked(emulator) -> None:
     proxies = dict.fromkeys(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"], "http://127.0.0.1:9")
     assert (
-        run("--start-deadline", "1m", command=["true"], world=world, environment=proxies).process.returncode
+        run("--start-deadline", "1m", command=["true"], emulator=emulator, environment=proxies).process.returncode
         == 0
     )
 

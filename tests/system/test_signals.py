@@ -43,10 +43,10 @@ def other_processes(supervisor: Supervisor) -> list[str]:
 
 @both
 @with_and_without_token
-def test_signals_reach_the_child_and_its_group(world, token: bool, pid1: bool) -> None:
+def test_signals_reach_the_child_and_its_group(emulator, token: bool, pid1: bool) -> None:
     arguments = [] if token else ["--no-token"]
     command = child("reports_signals", *map(int, FORWARDED + REAL_TIME))
-    with Supervisor(*arguments, command=command, world=world, pid1=pid1) as supervisor:
+    with Supervisor(*arguments, command=command, emulator=emulator, pid1=pid1) as supervisor:
         for role in ("child", "grandchild"):
             supervisor.wait_for_output(f"{role} is ")
         for number in FORWARDED + REAL_TIME:
@@ -69,11 +69,11 @@ def test_a_signal_of_each_kind_is_forwarded_even_when_all_come_at_once() -> None
 
 
 @with_and_without_token
-def test_single_child_forwards_to_the_child_alone(world, token: bool) -> None:
+def test_single_child_forwards_to_the_child_alone(emulator, token: bool) -> None:
     numbers = [*FORWARDED, *REAL_TIME]
     arguments = [] if token else ["--no-token"]
     with Supervisor(
-        *arguments, "--single-child", command=child("reports_signals", *map(int, numbers)), world=world
+        *arguments, "--single-child", command=child("reports_signals", *map(int, numbers)), emulator=emulator
     ) as supervisor:
         supervisor.wait_for_output("child is ")
         grandchild = int(supervisor.wait_for_output("grandchild is ").split()[-1])
@@ -101,8 +101,8 @@ def test_single_child_stops_the_child_alone_first() -> None:
 
 
 @both
-def test_terminal_stops_are_not_forwarded_with_a_token(world, pid1: bool) -> None:
-    with Supervisor(command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+def test_terminal_stops_are_not_forwarded_with_a_token(emulator, pid1: bool) -> None:
+    with Supervisor(command=["sleep", "600"], emulator=emulator, pid1=pid1) as supervisor:
         supervisor.wait_for_log("child: started")
         for number in TERMINAL_STOPS:
             supervisor.signal(number)
@@ -124,10 +124,10 @@ def test_terminal_stops_are_forwarded_without_a_token(number: int, pid1: bool) -
         wait_until(lambda: other_processes(supervisor) == ["S"], "CONT to let it go on")
 
 
-def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
-    world.script({"status": 503, "times": 1000})
+def test_other_signals_before_there_is_a_child_are_dropped(emulator) -> None:
+    emulator.script({"status": 503, "times": 1000})
     fence = signal.SIGUSR1
-    with Supervisor(command=child("reports_signals", *map(int, FORWARDED + REAL_TIME)), world=world) as supervisor:
+    with Supervisor(command=child("reports_signals", *map(int, FORWARDED + REAL_TIME)), emulator=emulator) as supervisor:
         supervisor.wait_for_health("/livez", 503)
         for number in [
             *FORWARDED,
@@ -140,7 +140,7 @@ def test_other_signals_before_there_is_a_child_are_dropped(world) -> None:
             supervisor.signal(number)
         wait_until(lambda: all_are_taken(supervisor), "the supervisor to take the signals")
         assert "child: started" not in supervisor.messages()
-        world.clear()
+        emulator.clear()
         supervisor.wait_for_output("child is ")
         # A signal that had been kept would have been delivered before this one.
         supervisor.signal(fence)

@@ -51,9 +51,9 @@ def asked_again_and_again(supervisor: Supervisor) -> Iterator[None]:
 @both
 @both_signals
 @with_and_without_token
-def test_an_idle_child_drains_and_its_exit_code_is_ours(world, pid1: bool, number: int, token: bool) -> None:
+def test_an_idle_child_drains_and_its_exit_code_is_ours(emulator, pid1: bool, number: int, token: bool) -> None:
     arguments = [] if token else ["--no-token"]
-    with Supervisor(*arguments, command=child("drains", 0.4, 7), world=world, pid1=pid1) as supervisor:
+    with Supervisor(*arguments, command=child("drains", 0.4, 7), emulator=emulator, pid1=pid1) as supervisor:
         supervisor.wait_for_output("up")
         assert supervisor.stop(number) == 7
         assert supervisor.output == ["up", f"{signal.Signals(number).name[3:]} 1", "drained"]
@@ -63,8 +63,8 @@ def test_an_idle_child_drains_and_its_exit_code_is_ours(world, pid1: bool, numbe
 
 @both
 @both_signals
-def test_a_child_that_dies_of_the_signal_makes_it_the_signals_code(world, pid1: bool, number: int) -> None:
-    with Supervisor(command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+def test_a_child_that_dies_of_the_signal_makes_it_the_signals_code(emulator, pid1: bool, number: int) -> None:
+    with Supervisor(command=["sleep", "600"], emulator=emulator, pid1=pid1) as supervisor:
         supervisor.wait_for_log("child: started")
         assert supervisor.stop(number) == 128 + number
         assert not supervisor.processes()
@@ -75,11 +75,11 @@ def test_a_child_that_dies_of_the_signal_makes_it_the_signals_code(world, pid1: 
 @pytest.mark.parametrize(
     "step", [{"answer": "hang"}, {"answer": "status", "status": 503, "times": 1000}], ids=["hanging", "refused"]
 )
-def test_a_stop_while_it_waits_for_the_first_token(world, pid1: bool, number: int, step: dict) -> None:
-    world.script(step)
-    with Supervisor("--stop-timeout", "1s", command=["sleep", "600"], world=world, pid1=pid1) as supervisor:
+def test_a_stop_while_it_waits_for_the_first_token(emulator, pid1: bool, number: int, step: dict) -> None:
+    emulator.script(step)
+    with Supervisor("--stop-timeout", "1s", command=["sleep", "600"], emulator=emulator, pid1=pid1) as supervisor:
         supervisor.wait_for_health("/livez", 503)
-        wait_until(world.token_requests, "the first token request")
+        wait_until(emulator.token_requests, "the first token request")
         assert supervisor.stop(number) == 128 + number
         assert "child: started" not in supervisor.messages()
         if step["answer"] == "hang":
@@ -111,11 +111,11 @@ def test_a_second_stop_gives_no_more_time(pid1: bool) -> None:
 @both
 @with_and_without_token
 def test_a_child_that_ignores_the_stop_is_killed_after_the_stop_timeout(
-    world, pid1: bool, token: bool
+    emulator, pid1: bool, token: bool
 ) -> None:
     arguments = [] if token else ["--no-token"]
     with Supervisor(
-        *arguments, "--stop-timeout", "600ms", command=child("deaf"), world=world, pid1=pid1
+        *arguments, "--stop-timeout", "600ms", command=child("deaf"), emulator=emulator, pid1=pid1
     ) as supervisor:
         supervisor.wait_for_output("up")
         assert supervisor.stop() == 137

@@ -22,7 +22,7 @@ import pytest
 from children import child
 from processes import Process, find_process
 from supervisor import Supervisor, pid_namespace_command, skip_without_namespaces
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 FLOOR = 30
 UNTIL_ROTATION = 150.0
@@ -190,14 +190,14 @@ def test_rotations_and_the_stops_in_them(subtests) -> None:
         with subtests.test(msg="PID 1"):
             skip_without_namespaces()
     with contextlib.ExitStack() as stack:
-        world = stack.enter_context(World(postgres=False, token_life="1h", cache_model="none"))
+        emulator = stack.enter_context(GoogleEmulator(postgres=False, token_life="1h", cache_model="none"))
         pool = stack.enter_context(ThreadPoolExecutor(len(PARTS) * len(ways)))
         running: list[tuple[str, Supervisor, Future[None]]] = []
         for way, pid1 in ways.items():
             for part in PARTS:
                 interval = () if "--refresh-interval" in part.arguments else ("--refresh-interval", "25s")
                 supervisor = Supervisor(
-                    *interval, *part.arguments, command=part.command, world=world, pid1=pid1
+                    *interval, *part.arguments, command=part.command, emulator=emulator, pid1=pid1
                 )
                 stack.enter_context(supervisor)
                 name = f"{part.check.__name__} ({way})"

@@ -9,7 +9,7 @@ import pytest
 
 from injection import require, why_no_injection
 from system_calls import DOCUMENT, PURPOSES, row, rows_of_document
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 
 
 def test_the_document_has_a_line_for_each_call() -> None:
@@ -18,7 +18,7 @@ def test_the_document_has_a_line_for_each_call() -> None:
 
 @require(why_no_injection)
 @pytest.mark.parametrize("call", PURPOSES)
-def test_a_failing_call_does_what_the_document_says(call: str, world: World) -> None:
-    line, faults = row(call, world)
+def test_a_failing_call_does_what_the_document_says(call: str, emulator: GoogleEmulator) -> None:
+    line, faults = row(call, emulator)
     assert faults == []
     assert line == rows_of_document()[call], f"system_calls.py --write rewrites {DOCUMENT.name}"

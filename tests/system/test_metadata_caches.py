@@ -11,7 +11,7 @@ import pytest
 
 from delivered import both_modes, delivered_token
 from supervisor import Supervisor, wait_until
-from google_emulator.client import World
+from google_emulator.client import GoogleEmulator
 from google_emulator.records import MetadataRequest
 
 UNCHANGED = "token: still the same one"
@@ -22,9 +22,9 @@ NEAR_THE_MARGIN = "3350s"
 PAUSES = (2, 4, 8)
 
 
-def check_only_tokens_were_asked_for(world: World) -> list[MetadataRequest]:
+def check_only_tokens_were_asked_for(emulator: GoogleEmulator) -> list[MetadataRequest]:
     """No ping and no other path: the metadata server has seen token requests of one form, and nothing else."""
-    log = world.log()
+    log = emulator.log()
     assert log
     assert {(request.method, request.path) for request in log} == {("GET", TOKEN_PATH)}
     assert {tuple(request.query) for request in log} == {("scopes",)}
@@ -33,10 +33,10 @@ def check_only_tokens_were_asked_for(world: World) -> list[MetadataRequest]:
     return log
 
 
-def wait_for_another_token(old: str, world: World, supervisor: Supervisor) -> None:
+def wait_for_another_token(old: str, emulator: GoogleEmulator, supervisor: Supervisor) -> None:
     def delivered() -> bool:
         text = delivered_token(supervisor)
-        return text not in (None, old) and text in {token.text for token in world.tokens()}
+        return text not in (None, old) and text in {token.text for token in emulator.tokens()}
 
     # A rotation by restart waits until the child is 30 s old.
     wait_until(delivered, "another token with the child", 120)
@@ -46,12 +46,12 @@ def wait_for_another_token(old: str, world: World, supervisor: Supervisor) -> No
 @both_modes
 def test_an_unchanged_token_is_asked_for_again_with_growing_pauses(mode: str) -> None:
     with (
-        World(
+        GoogleEmulator(
             postgres=False, token_life="1h", cache_model="four-minutes", first_token_age=NEAR_THE_MARGIN
-        ) as world,
+        ) as emulator,
         Supervisor(
             *("--rotation", mode, "--refresh-interval", "2s", "--log-level", "debug"),
-            world=world,
+            emulator=emulator,
             command=["sleep", "600"],
         ) as supervisor,
     ):
@@ -65,10 +65,10 @@ def test_an_unchanged_token_is_asked_for_again_with_growing_pauses(mode: str) ->
                 assert planned <= pause
                 checked += 1
         assert checked
-        first = world.tokens()[0].text
-        wait_for_another_token(first, world, supervisor)
+        first = emulator.tokens()[0].text
+        wait_for_another_token(first, emulator, supervisor)
 
-        log = check_only_tokens_were_asked_for(world)
+        log = check_only_tokens_were_asked_for(emulator)
         same = [request for request in log if request.token == log[0].token]
         assert len(same) > len(PAUSES)
         # The metadata server notes a request before the supervisor has its answer, from which the pause counts.
@@ -82,18 +82,18 @@ def test_an_unchanged_token_is_asked_for_again_with_growing_pauses(mode: str) ->
 @both_modes
 def test_a_cache_that_fetches_in_the_background_answers_the_old_token_once(mode: str) -> None:
     with (
-        World(postgres=False, token_life="1h", cache_model="gke", first_token_age=NEAR_THE_MARGIN) as world,
+        GoogleEmulator(postgres=False, token_life="1h", cache_model="gke", first_token_age=NEAR_THE_MARGIN) as emulator,
         Supervisor(
-            *("--rotation", mode, "--log-level", "debug"), world=world, command=["sleep", "600"]
+            *("--rotation", mode, "--log-level", "debug"), emulator=emulator, command=["sleep", "600"]
         ) as supervisor,
     ):
         # The first refresh comes when the supervisor's own margin is reached.
         line = supervisor.wait_for_log(UNCHANGED, timeout=60)
-        assert line.fields["hash"] == world.tokens()[0].hash
-        wait_for_another_token(world.tokens()[0].text, world, supervisor)
+        assert line.fields["hash"] == emulator.tokens()[0].hash
+        wait_for_another_token(emulator.tokens()[0].text, emulator, supervisor)
 
-        log = check_only_tokens_were_asked_for(world)
-        old, new = (token.hash for token in world.tokens()[:2])
+        log = check_only_tokens_were_asked_for(emulator)
+        old, new = (token.hash for token in emulator.tokens()[:2])
         # The background fetch takes one second, and the pause within the margin is two.
         assert [request.token for request in log[:3]] == [old, old, new]
         assert log[2].time - log[1].time >= 2
