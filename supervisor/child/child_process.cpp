@@ -38,7 +38,7 @@ public:
     void execute(Function&& function) const {
         std::forward<Function>(function)();
     }
-    friend bool operator==(const NoLoop& one, const NoLoop& other) noexcept { return one.context_ == other.context_; }
+    bool operator==(const NoLoop&) const noexcept = default;
 
 private:
     asio::execution_context* context_;
@@ -49,7 +49,7 @@ private:
 
 /// The handle that the launcher returns. Boost's own would wait for the child and kill it on its own, and its making
 /// can throw after the fork: by pidfd_open(2), which kernels before 5.3 lack, by the descriptors of a loop, or by
-/// those of a signal set. This one only takes note of nothing: the pid is read from the launcher.
+/// those of a signal set. This one does nothing: the pid is read from the launcher.
 template <>
 struct boost::process::v2::basic_process<supervisor::NoLoop> {
     explicit basic_process(const supervisor::NoLoop&) noexcept {}

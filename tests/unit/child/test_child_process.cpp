@@ -50,7 +50,7 @@ std::string report_of(const std::vector<std::string>& command) {
 }
 
 std::string report_with_refused(std::initializer_list<long> calls, int error, const std::vector<std::string>& command) {
-    const auto report = in_own_process(
+    auto report = in_own_process(
         [&] { return refuse_system_calls(calls, error) ? report_of(command) : std::string{"no filter"}; });
     if (report == "no filter") {
         SKIP("system calls can't be refused here");

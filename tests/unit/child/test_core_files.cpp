@@ -19,7 +19,7 @@ std::string limits() {
 
 // Linux, fs/coredump.c: a core that is piped to a handler is given up for the limit 1 alone.
 TEST_CASE("The soft limit of core files becomes 1, and a hard one above it stays") {
-    for (const rlim_t soft : {0, 1, 4096}) {
+    for (const rlim_t soft : {rlim_t{0}, rlim_t{1}, rlim_t{4096}}) {
         const auto result = in_own_process([soft] {
             const rlimit before{soft, 4096};
             if (::setrlimit(RLIMIT_CORE, &before) != 0) {
