@@ -1,7 +1,5 @@
 #include "child/processes.hpp"
 
-#include "child/process_group.hpp"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -58,11 +56,6 @@ bool reap(const std::function<void(pid_t, int)>& ended) {
             return pid == 0;
         }
     }
-}
-
-bool group_exists(pid_t group) {
-    const auto leader = ProcessGroup::led_by(group);
-    return leader && leader->exists();
 }
 
 std::vector<pid_t> children() {

@@ -19,9 +19,6 @@ std::optional<Fault> become_subreaper();
 /// number of children, so this goes on until none is left that has ended. Returns whether any child is left at all.
 bool reap(const std::function<void(pid_t, int)>& ended);
 
-/// Whether a process of the group is left, zombies included, until their parent has reaped them.
-bool group_exists(pid_t group);
-
 /// Our direct children: the main child, and what was orphaned into our care. From /proc; empty where that is missing.
 std::vector<pid_t> children();
 

@@ -1,19 +1,19 @@
 #include "delivery/token_delivery.hpp"
 
 #include "simulated/captured_log.hpp"
-#include "simulated/temporary_directory.hpp"
+#include "test_folder.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
 using namespace supervisor;
 using namespace std::chrono_literals;
 using simulated::CapturedLog;
-using simulated::content;
-using simulated::TemporaryDirectory;
 
 namespace {
 
@@ -32,10 +32,15 @@ struct Delivering {
 
     Settings settings{};
     Environment environment;
-    TemporaryDirectory directory{};
+    TestFolder directory{};
     CapturedLog log{};
-    TokenDelivery delivery{settings, environment, {directory.string()}, log.log()};
+    TokenDelivery delivery{settings, environment, {directory.path()}, log.log()};
 };
+
+std::string content(const std::string& path) {
+    std::ifstream file{path};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
 
 std::string password_file_of(const Result<Environment>& child) { return child->at("PGPASSFILE"); }
 
@@ -127,7 +132,7 @@ TEST_CASE("A password file that can't be made is a fault that names the director
     std::filesystem::remove_all(test.directory.path());
     const auto child = test.delivery.environment_for_child();
     REQUIRE(child.has_error());
-    CHECK(child.error().why.find(test.directory.string()) != std::string::npos);
+    CHECK(child.error().why.find(test.directory.path()) != std::string::npos);
 }
 
 TEST_CASE("The user's variables that would win are warned about once") {
