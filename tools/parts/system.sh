@@ -5,7 +5,8 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 tools/build.sh release
-options=(-n 4 --maxschedchunk 1 -q -ra --durations=10)
+# Most of these tests wait, so there are more of them at a time than processors.
+options=(-n 6 --maxschedchunk 1 -q -ra --durations=10)
 if [[ ${PREFECT_VERSION:-} ]]; then
     exec ".deps/prefect-$PREFECT_VERSION/bin/python" -m pytest tests/system -m prefect "${options[@]}"
 fi

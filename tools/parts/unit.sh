@@ -1,7 +1,7 @@
 #!/bin/bash
-# The unit tests, in a debug build.
+# The unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-tools/build.sh dev
-exec ctest --preset dev --parallel "$(nproc)"
+tools/build.sh asan
+exec ctest --preset asan --parallel "$(nproc)"
