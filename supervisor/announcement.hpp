@@ -5,7 +5,7 @@
 
 namespace supervisor {
 
-/// The first lines of the log: the warnings about the settings and, unless it is only a check, what is starting.
+/// The first lines of the log: the warnings about the settings and, except with --check, the start itself.
 void announce(const Settings& settings, Log& log);
 
 }  // namespace supervisor

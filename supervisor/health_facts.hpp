@@ -9,7 +9,7 @@
 
 namespace supervisor {
 
-/// The parts that the health report tells of.
+/// The parts whose state the health report shows.
 struct Parts {
     const Child& child;
     const TokenRefresher& token;
@@ -18,7 +18,7 @@ struct Parts {
     bool uses_token = true;
 };
 
-/// What is to be said of them at this moment.
+/// The state of these parts at this moment.
 HealthFacts health_facts(const Parts& parts, Moment now);
 
 }  // namespace supervisor

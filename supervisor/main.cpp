@@ -30,7 +30,7 @@ bool block_signals() {
     }
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
-    // Whoever started us may have had children reaped by the kernel, and their exit codes lost with them.
+    // Our parent may have ignored SIGCHLD, so that the kernel reaps children and their exit codes are lost.
     std::signal(SIGCHLD, SIG_DFL);
     return true;
 }

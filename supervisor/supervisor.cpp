@@ -101,8 +101,8 @@ bool Supervisor::start() {
     return true;
 }
 
-/// Nothing of ours throws on the running path, but the libraries may, for want of memory. The child must not outlive us
-/// unwatched, so it is ended first.
+/// Our own code throws nothing on the running path, but the libraries may when memory runs out. The child must not
+/// outlive us unwatched, so it is ended first.
 void Supervisor::run_loop() {
     std::string trouble;
     for (;;) {
@@ -172,7 +172,7 @@ void Supervisor::wake_after(milliseconds sleep) {
     });
 }
 
-// --- what the parts report ------------------------------------------------------------------------------------------
+// --- the reports of the parts ---------------------------------------------------------------------------------------
 
 void Supervisor::on_fresh(Moment now) {
     delivery_.set_newest(*token_.token(), token_.expiry());
@@ -185,7 +185,7 @@ void Supervisor::on_fresh(Moment now) {
     }
 }
 
-/// Called once: with the first token, or at once where none is needed.
+/// Called once: with the first token, or at once if none is needed.
 void Supervisor::on_first_token() {
     if (settings_.check_only) {
         show_what_would_run(settings_, environment_, token_.token() ? &*token_.token() : nullptr, log_);
@@ -216,7 +216,7 @@ void Supervisor::on_signal(int number) {
         case SignalRole::ignore: log_.info("init: signal not forwarded", {{"signal", name_of(number)}}); break;
     }
     if (number == SIGCONT) {
-        // Whoever was stopped has lost time.
+        // A process that was stopped has lost time.
         token_.resume(clock_());
     }
     tick();

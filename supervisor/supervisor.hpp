@@ -24,11 +24,11 @@
 
 namespace supervisor {
 
-/// Runs the child and keeps its token fresh until the child has ended or we are told to end. It wires the parts together
-/// on one loop and one thread, and passes on what one part reports to the part that acts on it.
+/// Runs the child and keeps its token fresh until the child has ended or we are told to end. It wires the parts
+/// together on one loop and one thread, and passes on what one part reports to the part that acts on it.
 class Supervisor final : private TokenRefresher::Listener, private Child::Listener {
 public:
-    /// What lies outside of the program: the real things in main(), simulated ones in a test.
+    /// The outside of the program: the real processes, clock and HTTP client in main(), simulated ones in a test.
     struct Outside {
         HttpGet get;
         ProcessCalls& processes;
@@ -39,8 +39,8 @@ public:
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
 
-    /// Runs until the end and returns the exit code, --map-exit applied. The signals of handled_signals() must be blocked
-    /// already, so that none is lost before.
+    /// Runs until the end and returns the exit code, --map-exit applied. The signals of handled_signals() must be
+    /// blocked already, so that none is lost before.
     int run();
 
     /// A signal was sent to us.
@@ -87,7 +87,7 @@ private:
     HttpServer health_server_;
     boost::asio::steady_timer wake_timer_;
 
-    bool failed_ = false;  ///< we are at fault ourselves: the child is ended, and the exit code is 1
+    bool failed_ = false;  ///< the supervisor itself failed: the child is ended, and the exit code is 1
     int exit_code_ = 0;
 };
 

@@ -139,7 +139,7 @@ void Log::write(const LogLine& line) {
                          "log: lines were dropped because nobody read the log",
                          {{"dropped", static_cast<std::int64_t>(dropped)}}});
         if (backend_->sink->take_dropped() > 0) {
-            // The report was dropped itself, so the lines that it was about remain to be reported.
+            // The report itself was dropped, so the lines that it counted remain to be reported.
             backend_->sink->add_dropped(dropped);
         }
     }

@@ -18,7 +18,7 @@ Child::Child(Options options, ProcessCalls& processes, Listener& listener, Log& 
       clock_(std::move(clock)),
       policy_(options_.timeouts) {}
 
-// --- what happens ---------------------------------------------------------------------------------------------------
+// --- events and queries ---------------------------------------------------------------------------------------------
 
 void Child::start() {
     handle([this] { return policy_.start(); });
@@ -38,7 +38,7 @@ void Child::reap() {
     std::optional<int> ended;
     has_children_ = processes_.reap([this, &ended](pid_t pid, int code) {
         if (pid == pid_) {
-            // Forgotten at once: the number may be another process's from here on.
+            // The pid is cleared at once, because the number may belong to another process from here on.
             pid_.reset();
             ended = code;
         } else {
@@ -75,7 +75,7 @@ void Child::handle(std::function<Actions()> event) {
         return;
     }
     handling_ = true;
-    // Also after an exception, or no later event would be handled.
+    // This also happens after an exception, since otherwise no later event would be handled.
     const std::shared_ptr<void> handled{nullptr, [this](void*) { handling_ = false; }};
     while (!events_.empty()) {
         const auto next = std::move(events_.front());
@@ -186,7 +186,7 @@ void Child::signal_orphans(int signal, bool new_ones_only) {
     }
     for (const pid_t orphan : processes_.children()) {
         const bool is_new = !orphans_signalled_.contains(orphan);
-        // CONT follows TERM. An orphan that came between the two has not got its TERM yet.
+        // CONT follows TERM. An orphan that was adopted between the two has not received its TERM yet.
         if (signal != SIGCONT) {
             orphans_signalled_.insert(orphan);
         }

@@ -18,12 +18,13 @@
 
 namespace supervisor {
 
-/// The child and everything that is done to it: every launch, every kill(2), every reap. It performs what the life-cycle
-/// policy says, and reports the outcome to the policy. It is handed a command and an environment and knows no token.
+/// The child and everything that is done to it: every launch, every kill(2), every reap. It performs what the
+/// life-cycle policy says, and reports the outcome to the policy. It is handed a command and an environment and knows
+/// no token.
 ///
 /// Events wait in a queue until all actions of the event before them are done, so that no action re-enters the policy.
 /// Like TokenRefresher it has no timer of its own; its deadlines are on CLOCK_BOOTTIME, which no step of the wall clock
-/// changes. A deadline that is set anew replaces the one before, so none can act on a later phase.
+/// changes. A deadline that is set again replaces the one before, so none can act on a later phase.
 class Child {
 public:
     /// Who provides the child's environment, and is told of its life.
@@ -34,7 +35,7 @@ public:
         virtual void on_started(Moment now) = 0;
         /// The child no longer serves: it is drained, is stopped, or has ended.
         virtual void on_leaving() = 0;
-        /// The child has ended for good, or there will be none. `code` is the program's exit code before --map-exit.
+        /// The child has ended for good, or none will be started. `code` is the program's exit code before --map-exit.
         virtual void on_exit(int code) = 0;
 
     protected:
@@ -60,12 +61,12 @@ public:
     void replace(std::string why);
     /// Ends the child, and then the program: `signal` is TERM or INT.
     void stop(int signal);
-    /// Passes `signal` on.
+    /// Forwards `signal` to the child.
     void forward(int signal);
-    /// Reaps every process that has ended. To be called once at the start, for those that were inherited, and after each
-    /// SIGCHLD.
+    /// Reaps every process that has ended. To be called once at the start, for those that were inherited, and after
+    /// each SIGCHLD.
     void reap();
-    /// Sends SIGKILL to everything that is ours, for an end that cannot wait.
+    /// Sends SIGKILL to every process below us, for an end that cannot wait.
     void kill_all();
 
     /// Acts on the deadline that has come.

@@ -56,7 +56,7 @@ Actions ChildLifecycle::launch_failed(int code, const std::string& why, bool may
 
 Actions ChildLifecycle::rotate(std::string why, Moment now) {
     if (phase_ != Phase::running) {
-        // A drain under way ends with the newest token anyway, and a stop has no use for one.
+        // The child after a drain in progress gets the newest token anyway, and a stop needs none.
         return {};
     }
     why_ = std::move(why);
@@ -127,7 +127,7 @@ Actions ChildLifecycle::remaining_processes(bool any) {
         if (!any) {
             return exit();
         }
-        // What a process that has ended leaves behind is orphaned to us only now.
+        // The children of a process that has just ended become our orphans only now.
         return {killed_ ? send(Kind::signal_remaining, SIGKILL) : send(Kind::signal_new_orphans, SIGTERM)};
     }
     return {};
@@ -193,8 +193,8 @@ Actions ChildLifecycle::timer_fired(Moment now) {
     return {};
 }
 
-/// Only a process that hangs in the kernel outlives SIGKILL. A second child beside it is out of the question, so the
-/// platform is left to replace the container.
+/// Only a process that hangs in the kernel survives SIGKILL. A second child must not run beside it, so the platform has
+/// to replace the container.
 Actions ChildLifecycle::give_up_killed_child(std::string message) {
     exit_code_ = 128 + SIGKILL;
     Actions actions{log(Level::error, std::move(message))};

@@ -19,7 +19,7 @@ namespace supervisor {
 //   draining     the child got TERM for a rotation; timer: drain    it exits; the timer: KILL, then a bounded wait and
 //                timeout                                            exit with 137; a stop: stopping
 //   replacing    the child is reaped, its group got KILL; timer:    the group is empty: launch; the timer: launch; a
-//                bounded; then: a launch that failed is tried again launch that keeps failing: exit; a stop: cleaning_up
+//                bounded; then: a launch that failed is retried     launch that keeps failing: exit; a stop: cleaning_up
 //   stopping     the child got the stop's signal; timer: stop       it exits; the timer: KILL, then a bounded wait and
 //                timeout                                            exit with 137
 //   cleaning_up  the child is reaped for good, the remaining        none is left; the timer: KILL, then a bounded wait
@@ -28,17 +28,18 @@ namespace supervisor {
 //   stopped      the exit code is known                             nothing
 //
 // A stop always wins: it turns a drain or the moment between two children into the exit. Within the stop timeout and
-// final_grace everything is over, whatever the child does. The remaining processes are those of the child's group and
-// those that were orphaned into our care; a rotation ends the group alone, for a daemon that left it is not ours to end.
-// With a stop timeout of zero nothing is ever killed at a stop, and nothing is waited for but the child.
+// final_grace every process has ended or is given up, whatever the child does. The remaining processes are those of the
+// child's group and the orphans that we adopted; a rotation ends the group alone, because a daemon that left the group
+// must not be ended. With a stop timeout of zero nothing is ever killed at a stop, and nothing is waited for but the
+// child.
 
 struct Action {
     enum class Kind {
         launch,              ///< start a child; answer with child_started() or launch_failed()
-        signal_child,        ///< send `signal` to the child (its group, or the child alone by the user's wish)
+        signal_child,        ///< send `signal` to the child (its group, or the child alone with --single-child)
         kill_group,          ///< SIGKILL to the child's whole group
         signal_remaining,    ///< send `signal` to every remaining process
-        signal_new_orphans,  ///< send `signal` to those that came into our care since the last signal
+        signal_new_orphans,  ///< send `signal` to the orphans that were adopted since the last signal
         look_for_remaining,  ///< answer with remaining_processes(), counting the group alone while replacing
         arm,                 ///< (re)start the one timer: timer_fired() after `delay`
         disarm,              ///< stop it
@@ -65,13 +66,13 @@ class ChildLifecycle {
 public:
     /// Two starts of a child are at least this far apart, so that short-lived tokens make no restart storm.
     static constexpr milliseconds floor{30'000};
-    /// What a process gets after SIGKILL until it is given up: the kernel may be slow, but Cloud Run is not patient.
+    /// How long a process is waited for after SIGKILL: the kernel may be slow, but Cloud Run's grace period is short.
     static constexpr milliseconds final_grace{400};
     /// The same in a rotation, where no platform waits for us.
     static constexpr milliseconds drain_kill_grace{5'000};
     static constexpr milliseconds replacing_timeout{2'000};
-    /// A launch between two children that fails for a reason that may pass is tried again with growing pauses, for this
-    /// long: the old child is gone, so the service is down meanwhile.
+    /// A launch between two children that fails for a reason that may be temporary is retried with growing pauses, for
+    /// this long: the old child has ended, so the service is down meanwhile.
     static constexpr milliseconds first_relaunch_pause{100};
     static constexpr milliseconds longest_relaunch_pause{2'000};
     static constexpr milliseconds relaunch_limit{15'000};
@@ -82,19 +83,19 @@ public:
     /// How often a child was replaced by the next one.
     [[nodiscard]] unsigned restarts() const { return restarts_; }
 
-    /// Launches the first child, once everything that it needs is in hand.
+    /// Launches the first child, once everything that it needs is available.
     Actions start();
-    /// The child is to be replaced by one with a newer token, which is in hand already; `why` goes into the log.
+    /// The child is to be replaced by one with a newer token, which has been fetched already; `why` goes into the log.
     Actions rotate(std::string why, Moment now);
     Actions child_started(int pid, Moment now);
-    /// No child could be launched; `code` is what the program then ends with (1, 126, 127). `may_pass` tells that the next
-    /// try may work, as with a fork that failed for want of memory.
+    /// No child could be launched; `code` is what the program then ends with (1, 126, 127). `may_pass` says that the
+    /// next attempt may succeed, as after a fork that failed because memory ran out.
     Actions launch_failed(int code, const std::string& why, bool may_pass, Moment now);
     /// The child was reaped; `code` is its exit code, or 128 and the signal that ended it.
     Actions child_exited(int code, Moment now);
-    /// Whether anything of what look_for_remaining counts is left.
+    /// Whether any process that look_for_remaining counts is left.
     Actions remaining_processes(bool any);
-    /// TERM or INT for us.
+    /// The supervisor received TERM or INT.
     Actions stop(int signal, Moment now);
     Actions timer_fired(Moment now);
 

@@ -28,7 +28,7 @@ constexpr auto usual_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 constexpr auto shell = "/bin/sh";
 
 /// The launcher asks for an executor, in order to tell its context about the fork. The copy of our loop in the child
-/// would be set up anew there for nothing, so this one belongs to a context that has no services.
+/// would be set up again there for no purpose, so this one belongs to a context that has no services.
 class NoLoop {
 public:
     explicit NoLoop(asio::execution_context& context) noexcept : context_(&context) {}
@@ -49,7 +49,7 @@ private:
 
 /// The handle that the launcher returns. Boost's own would wait for the child and kill it on its own, and its making
 /// can throw after the fork: by pidfd_open(2), which kernels before 5.3 lack, by the descriptors of a loop, or by
-/// those of a signal set. This one does nothing: the pid is read from the launcher.
+/// those of a signal set. This one stores nothing: the pid is read from the launcher.
 template <>
 struct boost::process::v2::basic_process<supervisor::NoLoop> {
     explicit basic_process(const supervisor::NoLoop&) noexcept {}
@@ -146,7 +146,7 @@ public:
     ChildSetup(const char* const* arguments, const char* const* environment, const LaunchOptions& options)
         : arguments_(arguments), environment_(environment), options_(options), parent_(::getpid()) {}
 
-    /// Whether the launcher came as far as the fork.
+    /// Whether the launcher reached the fork.
     [[nodiscard]] bool pipe_made() const { return pipe_made_; }
 
     template <class Launcher>
@@ -163,7 +163,7 @@ public:
         if (options_.die_with_parent) {
             // A kernel or a sandbox without it leaves the child as it would be without the option.
             ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-            // It says nothing of a parent that was gone before (prctl(2)); whoever took us over has another number.
+            // It does not cover a parent that ended before the call (prctl(2)); the new parent has another number.
             if (::getppid() != parent_) {
                 ::_exit(EXIT_FAILURE);
             }
@@ -316,7 +316,7 @@ boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&
         std::vector<std::string> by_shell{shell, *file};
         by_shell.insert(by_shell.end(), command.begin() + 1, command.end());
         auto script = execute(name, shell, by_shell, environment_pointers.data(), options);
-        // Where there is no shell, the kernel's answer about the file is the better one.
+        // If there is no shell, the kernel's answer about the file is the better one.
         if (script || script.error().stage != LaunchStage::exec) {
             child = std::move(script);
         }

@@ -27,10 +27,10 @@ struct LaunchFault {
     std::string why;
 
     /// What a shell gives for a command that it can't run (POSIX, Shell Command Language, 2.8.2): 127 when the command
-    /// is not found, 126 when it is found and can't be executed. 1 when it never came to that.
+    /// is not found, 126 when it is found and can't be executed. It is 1 when the launch failed before exec.
     [[nodiscard]] int exit_code() const;
 
-    /// Whether the same launch may succeed later: the kernel was short of processes, memory or descriptors
+    /// Whether the same launch may succeed later: the kernel was short of processes, memory or file descriptors
     /// (fork(2), pipe(2), execve(2): EAGAIN, ENOMEM, EMFILE, ENFILE).
     [[nodiscard]] bool may_pass() const;
 };
@@ -39,10 +39,10 @@ struct LaunchOptions {
     /// Where the child starts; the command and PATH are looked up from there. Empty: where we are.
     std::string directory{};
 
-    /// Whether the kernel sends the child SIGKILL when we end without ending it ourselves (prctl(2),
-    /// PR_SET_PDEATHSIG). It is KILL because nobody is left then who would enforce a stop timeout. It reaches the child
-    /// alone, not its descendants, and a program that is set-user-ID or has capabilities loses it at exec. The parent
-    /// in its sense is the thread that forks: launch() has to be called on one that lives as long as we do.
+    /// Whether the kernel sends the child SIGKILL when we end without ending it ourselves (prctl(2), PR_SET_PDEATHSIG).
+    /// It is KILL because no process is left then that could enforce a stop timeout. It reaches the child alone, not
+    /// its descendants, and a program that is set-user-ID or has capabilities loses it at exec. The parent in its sense
+    /// is the thread that forks: launch() has to be called on one that lives as long as we do.
     bool die_with_parent = false;
 };
 

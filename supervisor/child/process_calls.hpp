@@ -34,7 +34,7 @@ public:
     virtual bool group_exists(const ProcessGroup& group) = 0;
     /// Whether the process is in the group.
     virtual bool is_in_group(pid_t pid, const ProcessGroup& group) = 0;
-    /// Our direct children: the main child, and what was orphaned into our care.
+    /// Our direct children: the main child, and the orphans that we adopted.
     virtual std::vector<pid_t> children() = 0;
     /// See reap() of processes.hpp.
     virtual bool reap(const std::function<void(pid_t, int)>& ended) = 0;
@@ -42,8 +42,8 @@ public:
     virtual bool port_in_use(std::uint16_t port) = 0;
 };
 
-/// The kernel's processes. The first launch leaves our working directory for `/`, so that no mount stays busy for our
-/// sake; every child starts in the directory in which we were started.
+/// The kernel's processes. The first launch leaves our working directory for `/`, so that we keep no mount
+/// busy; every child starts in the directory in which we were started.
 class SystemProcessCalls final : public ProcessCalls {
 public:
     /// `die_with_parent`: see LaunchOptions.

@@ -7,7 +7,7 @@
 namespace supervisor {
 
 /// The process group of a child, which is the one way to signal a group. kill(2) takes 0 for our own group and -1 for
-/// every process that there is, so an object of this type is made from a number above 1 alone.
+/// every process that we may signal, so an object of this type is made only from a number above 1.
 class ProcessGroup {
 public:
     /// The group that the process `leader` leads; nothing for a number that can't be a child's: 1 and below.

@@ -37,8 +37,7 @@ void SignalReceiver::read_next() {
             on_failure_("can't receive signals: " + error.message());
             return;
         }
-        // The next read is started first, so that nothing that the signal brings about can
-        // leave us without one.
+        // The next read is started first, so that no consequence of this signal can prevent it.
         const auto number = static_cast<int>(signal_.ssi_signo);
         read_next();
         on_signal_(number);

@@ -4,11 +4,11 @@
 
 namespace supervisor {
 
-/// What becomes of a signal that is sent to us.
+/// What the supervisor does with a signal that it receives.
 enum class SignalRole {
-    stop,     ///< we are to end: forwarded, with a timeout
+    stop,     ///< the program is to end: the signal is forwarded, with a timeout
     forward,  ///< passed on to the child
-    ignore,   ///< noted and dropped
+    ignore,   ///< logged and dropped
     reap,     ///< a child has changed: SIGCHLD
 };
 
@@ -16,8 +16,8 @@ enum class SignalRole {
 /// TTOU are forwarded only to `no_token`'s child: Cloud Run sends TSTP around maintenance, and would stop Prefect.
 SignalRole role_of(int signal, bool no_token);
 
-/// Every signal but those that the program raises itself: by a fault, which must not be blocked, or by a write, whose
-/// error says it already (PIPE, XFSZ; they are to be ignored).
+/// Every signal except those that the program raises itself: by a fault, which must not be blocked, or by a write,
+/// which reports the failure by its error already (PIPE, XFSZ; the caller ignores these).
 sigset_t handled_signals();
 
 /// `TERM` for SIGTERM, `real-time` for a real-time one.

@@ -35,7 +35,7 @@ Result<CommandLine> parse_command_line(std::vector<std::string> arguments, const
 
     CommandLine line;
     std::set<int> seen;
-    // Zero starts getopt anew; the plus stops it at the first word that is no option, the colon leaves messages to us.
+    // Zero restarts getopt; the plus stops it at the first word that is no option, and the colon leaves messages to us.
     ::optind = 0;
     for (;;) {
         const auto word = static_cast<std::size_t>(std::max(::optind, 1));

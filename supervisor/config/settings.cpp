@@ -145,8 +145,8 @@ void settle_command(Settings& settings) {
     settings.command = {"prefect", "server", "start", "--host", "0.0.0.0", "--port", std::to_string(settings.port)};
 }
 
-/// Prefect would start after our own server and find its port taken. A command of the user's that has a readiness URL of
-/// its own need not use PORT at all.
+/// Prefect would start after our own server and find its port in use. A command of the user with a readiness URL of its
+/// own need not use PORT at all.
 std::optional<EarlyExit> same_port_twice(const Settings& settings) {
     const bool port_is_used = settings.runs_prefect || settings.ready_url_is_prefect;
     if (!port_is_used || !settings.health_address || settings.health_address->port != settings.port) {

@@ -43,7 +43,7 @@ struct Settings {
     std::string metadata_host =
         "169.254.169.254";  ///< as a URL has it, with an IPv6 address in brackets; may have a port
     std::optional<Address> health_address = Address{"0.0.0.0", 8081};
-    std::optional<std::string> ready_url{};  ///< without a value the readiness question is off
+    std::optional<std::string> ready_url{};  ///< without a value the readiness check is off
     bool ready_url_is_prefect = true;        ///< it is the default one, Prefect's own health page, whose body is known
     std::optional<LogFormat> log_format{};   ///< read_settings() always sets it; before that, no value stands for auto
     Level log_level = Level::info;
@@ -61,7 +61,8 @@ struct Settings {
     [[nodiscard]] std::string command_text() const;
 };
 
-/// Why the program ends before it starts: the text for the user, and the exit code. --help and --version end this way, too.
+/// Why the program ends before it starts: the text for the user, and the exit code. --help and --version end this way,
+/// too.
 struct EarlyExit {
     int code = 0;
     std::string text;

@@ -46,12 +46,12 @@ bool is_at(int directory, const std::string& path) {
            open.st_ino == named.st_ino;
 }
 
-/// False only if somebody else has the lock. Where the file system knows no locks nobody can take one from us either.
+/// False only if another process has the lock. If the file system has no locks, no process can take one from us either.
 bool lock(int directory) { return ::flock(directory, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
 
 /// Writes all of `text` to a new 0600 file `next_name` in the directory and brings it to the disk.
 std::optional<Fault> write_private_file(int directory, const std::string& path, const std::string& text) {
-    // What an interrupted writer left could be open elsewhere, so it is not written over.
+    // A file that an interrupted writer left could be open elsewhere, so it is not overwritten.
     ::unlinkat(directory, next_name, 0);
     const int file = ::openat(directory, next_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0) {
@@ -66,7 +66,7 @@ std::optional<Fault> write_private_file(int directory, const std::string& path, 
             written += static_cast<std::size_t>(count);
         }
     }
-    // The file's own mode, whatever the umask: one bit for others, and the driver ignores the file.
+    // The mode is set whatever the umask is: with one bit for others the driver ignores the file.
     if (!fault && (::fchmod(file, 0600) != 0 || ::fsync(file) != 0)) {
         fault = failed("can't bring the password file to the disk at", path);
     }
@@ -81,7 +81,7 @@ std::optional<Fault> write_private_file(int directory, const std::string& path, 
 
 /// A locked private directory in `parent`: its path and descriptor.
 Result<std::pair<std::string, int>> make_private_directory(const std::string& parent) {
-    // A sweep may take the new directory for a dead owner's before it is locked; then there is another name to try.
+    // A sweep may mistake the new directory for a dead owner's before it is locked; then another name is tried.
     for (int attempts = 0; attempts < 10; ++attempts) {
         auto path = parent + '/' + std::string{prefix} + std::string{template_end};
         if (::mkdtemp(path.data()) == nullptr) {
@@ -170,7 +170,7 @@ std::optional<Fault> PasswordFile::replace(const Secret& token) {
     }
     constexpr std::string_view every_connection = "*:*:*:*:";
     std::string line;
-    // A string that grows leaves copies behind, which nobody wipes.
+    // A string that grows leaves copies behind that are never wiped.
     line.reserve(every_connection.size() + token.reveal().size() + 1);
     line.append(every_connection).append(token.reveal()).push_back('\n');
     fault = write_private_file(descriptor_, directory_ + '/' + next_name, line);

@@ -28,9 +28,9 @@ public:
     PasswordFile& operator=(const PasswordFile&) = delete;
     ~PasswordFile() { remove(); }
 
-    /// Empty when the new token is in place, else why the old one still is. A directory that somebody removed is made
-    /// again at the same path, which the child was given. What somebody put there instead is used only if it is a
-    /// directory, no symbolic link, of our own user and closed to all others.
+    /// Empty when the new token is in place, otherwise the reason why the old one still is. A directory that was
+    /// removed is created again at the same path, which the child was given. An object that has taken its place is used
+    /// only if it is a directory, not a symbolic link, that belongs to our own user and is closed to all others.
     [[nodiscard]] std::optional<Fault> replace(const Secret& token);
     [[nodiscard]] std::string path() const { return directory_ + "/pgpass"; }
 
@@ -43,13 +43,13 @@ private:
     int descriptor_ = -1;  ///< of the directory, with the lock
 };
 
-/// Where a password file may be, memory first: /dev/shm, $TMPDIR if it is set, /tmp.
+/// The directories in which the password file can be created, memory first: /dev/shm, $TMPDIR if it is set, /tmp.
 std::vector<std::string> password_file_directories(const char* tmpdir);
 
-/// Removes from `directories` the private directories of supervisors that ended without removing them, as one does
-/// that is killed by SIGKILL, and returns the paths of those removed. Only directories of our own user are touched, and
-/// only those whose lock can be taken: it tells a dead owner also where process ids say nothing, because they were used
-/// again or because the owner is in another PID namespace. What can't be removed stays.
+/// Removes from `directories` the private directories of supervisors that ended without removing them, as one does that
+/// is killed by SIGKILL, and returns the paths of those removed. Only directories of our own user are touched, and only
+/// those whose lock can be taken: the lock shows that an owner is dead even if process ids do not, because they were
+/// reused or because the owner is in another PID namespace. What can't be removed stays.
 std::vector<std::string> sweep_password_directories(const std::vector<std::string>& directories);
 
 }  // namespace supervisor

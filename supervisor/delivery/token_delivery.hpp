@@ -13,8 +13,8 @@
 
 namespace supervisor {
 
-/// Brings the newest token to the child: in the environment of the next child, or, in place, into the password file that
-/// the running child reads. It knows which token the child works with, and tries a hand-over that failed again.
+/// Brings the newest token to the child: in the environment of the next child, or, in place, into the password file
+/// that the running child reads. It knows which token the child works with, and tries a hand-over that failed again.
 ///
 /// Like TokenRefresher it has no timer of its own.
 class TokenDelivery {
@@ -30,7 +30,8 @@ public:
         Moment expiry;
     };
 
-    /// `directories` are tried in their order for the password file. All arguments by reference must outlive this object.
+    /// `directories` are tried in their order for the password file. All arguments by reference must outlive this
+    /// object.
     TokenDelivery(const Settings& settings, const Environment& environment, std::vector<std::string> directories,
                   Log& log);
     TokenDelivery(const TokenDelivery&) = delete;
@@ -49,13 +50,13 @@ public:
     [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;
 
     [[nodiscard]] const std::optional<InUse>& in_use() const { return in_use_; }
-    /// How many tokens but the first one have reached a child.
+    /// How many tokens have reached a child, not counting the first one.
     [[nodiscard]] unsigned rotations() const { return rotations_; }
     /// Why the last hand-over failed; empty when it succeeded.
     [[nodiscard]] const std::string& last_error() const { return last_error_; }
 
 private:
-    /// A token that is in hand and did not reach the password file.
+    /// A token that was fetched and did not reach the password file.
     struct FailedHandOver {
         Moment next_try;
         milliseconds pause;

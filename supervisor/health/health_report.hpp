@@ -26,7 +26,7 @@ struct HealthFacts {
     unsigned restarts = 0;
     unsigned rotations = 0;  ///< fresh tokens that reached the child, the first one not counted
     unsigned orphans_reaped = 0;
-    bool child_ready = false;  ///< its last good answer to the readiness question still counts
+    bool child_ready = false;  ///< its last successful readiness check still counts
     bool ever_ready = false;
     std::optional<TokenFacts> token{};
     std::optional<milliseconds> next_refresh{};  ///< from now

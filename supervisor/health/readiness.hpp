@@ -8,17 +8,17 @@
 
 namespace supervisor {
 
-/// What an answer to the readiness question changes.
+/// What the answer to a readiness check changes.
 enum class ReadinessChange {
     none,
-    first,     ///< the child's first good answer
-    regained,  ///< a good one after lost()
+    first,     ///< the child's first successful answer
+    regained,  ///< a successful one after lost()
 };
 
 /// When to ask the child whether it is ready, and for how long its answer counts. Pure policy.
 ///
-/// Every 500 ms until a child's first answer, then every 10 s; a question without a good answer is asked again
-/// after 2 s. An answer counts for 15 s, so that one that got lost is no outage.
+/// The child is asked every 500 ms until its first answer, then every 10 s; a check without a successful answer is
+/// repeated after 2 s. An answer counts for 15 s, so that a single lost answer is not an outage.
 class Readiness {
 public:
     static constexpr milliseconds pause_until_ready{500};
@@ -33,14 +33,14 @@ public:
     void child_leaves();
 
     [[nodiscard]] bool due(Moment now) const;
-    [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;  ///< none: there is nobody to ask
+    [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;  ///< none: there is no child to ask
     void asked();
     ReadinessChange answered(bool good, Moment now);
-    /// Once, when the last good answer has ceased to count and no other has come: how long ago it was.
+    /// Reported once, when the last successful answer no longer counts and no other has come: the age of that answer.
     std::optional<milliseconds> lost(Moment now);
 
     [[nodiscard]] bool ready(Moment now) const;
-    /// Whether any child was ever ready: what a startup probe wants to know.
+    /// Whether any child was ever ready, for the startup probe.
     [[nodiscard]] bool ever_ready() const { return ever_ready_; }
     /// The running child's start, for "ready after".
     [[nodiscard]] Moment child_started_at() const { return started_at_; }
@@ -56,11 +56,11 @@ private:
     std::optional<Moment> last_answer_{};
 };
 
-/// The child's readiness question as a request.
+/// The child's readiness check as a request.
 HttpRequest readiness_check(const std::string& url);
 
-/// Whether `answer` is a good one: 200..299, and for Prefect's own page also its body `true`, since Prefect's UI
-/// answers 200 to any path it does not know. Else why not.
+/// Accepts an answer with a status of 200 to 299; for Prefect's own page also its body has to be `true`, since
+/// Prefect's UI answers 200 to any path it does not know. Otherwise the fault says why not.
 std::optional<Fault> judge_readiness(const Result<HttpAnswer>& answer, bool is_prefect);
 
 }  // namespace supervisor

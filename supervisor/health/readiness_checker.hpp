@@ -14,8 +14,8 @@ namespace supervisor {
 /// Like TokenRefresher it has no timer of its own.
 class ReadinessChecker {
 public:
-    /// `url` is what is asked; without one a child is ready as soon as it runs. `is_prefect` says that `url` is Prefect's
-    /// own health page, whose body is known.
+    /// `url` is what is asked; without one a child is ready as soon as it runs. `is_prefect` says that `url` is
+    /// Prefect's own health page, whose body is known.
     ReadinessChecker(std::optional<std::string> url, bool is_prefect, HttpGet get, Log& log, Clock clock);
     ReadinessChecker(const ReadinessChecker&) = delete;
     ReadinessChecker& operator=(const ReadinessChecker&) = delete;
@@ -24,13 +24,13 @@ public:
     /// The child is to end, or has ended; an answer that is still in flight does not count.
     void child_leaves();
 
-    /// Asks when that is due, and says once when the last good answer no longer counts.
+    /// Asks when a check is due, and logs once when the last successful answer no longer counts.
     void tick(Moment now);
-    /// How long tick() may wait at most, never negative; none when there is nobody to ask.
+    /// How long tick() may wait at most, never negative; none when there is no child to ask.
     [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const { return readiness_.sleep(now); }
 
     [[nodiscard]] bool ready(Moment now) const { return readiness_.ready(now); }
-    /// Whether any child was ever ready: what a startup probe asks for.
+    /// Whether any child was ever ready, for the startup probe.
     [[nodiscard]] bool ever_ready() const { return readiness_.ever_ready(); }
 
 private:

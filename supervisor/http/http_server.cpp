@@ -222,7 +222,7 @@ private:
         });
     }
 
-    /// Without free descriptors or memory an accept fails at once, and so would the next one: the loop must not spin.
+    /// Without free descriptors or memory an accept fails at once, and so would the next one. The loop must not spin.
     void accept_later() {
         retry_.expires_after(pause_after_failed_accept);
         retry_.async_wait([self = shared_from_this()](error_code error) {

@@ -24,7 +24,7 @@ namespace supervisor {
 //
 // The margin is 225 s and up to 5 s of jitter, so that instances that started together do not ask together; for a
 // token that never had so long, 1/16 of its life (which is what 225 s is of an hour). Two requests are at least 1 s
-// apart, but for the +-20 % after a failure.
+// apart, except for the +-20 % after a failure.
 
 /// What an answer meant.
 enum class Freshness {
@@ -58,7 +58,8 @@ public:
     /// It failed; returns the pause before the next one. The token in hand stays in hand.
     milliseconds failed(Moment now, double random, std::optional<std::chrono::seconds> retry_after);
 
-    /// The process was frozen for some time, or a signal says so. What is due is tried at once and pauses start anew.
+    /// The process was frozen for some time, or a signal says so. A due request is sent at once, and the pauses start
+    /// again.
     void resumed(Moment now);
 
     /// Whether a first token has come.
