@@ -7,6 +7,7 @@
 #include "child/signal_table.hpp"
 #include "health_facts.hpp"
 
+#include <boost/asio/post.hpp>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ constexpr milliseconds pause_without_signals{100};
 Child::Options child_options(const Settings& settings) {
     Child::Options options{.command = settings.command, .single_child = settings.single_child};
     options.timeouts = {settings.drain_timeout, settings.stop_timeout};
-    if (settings.ready_url_is_prefect && settings.ready_url) {
+    if (settings.runs_prefect || (settings.ready_url_is_prefect && settings.ready_url)) {
         options.port = settings.port;
         options.needs_port = settings.runs_prefect;
     }
@@ -64,7 +65,11 @@ int Supervisor::run() {
         return 1;
     }
     run_loop();
-    const int code = failed_ ? 1 : map_exit_code(exit_code_, settings_.mapped_exit_codes);
+    if (failed_) {
+        // Whatever the failure kept from being ended in order must not outlive us.
+        child_.kill_all();
+    }
+    const int code = failed_ ? 1 : exit_code_;
     if (!settings_.check_only) {
         log_.info("stopped", {{"code", code}});
     }
@@ -94,10 +99,13 @@ bool Supervisor::start() {
             return false;
         }
     }
-    if (!settings_.use_token) {
-        on_first_token();
-    }
-    tick();
+    // It runs in the loop, because run_loop() deals with what fails there.
+    boost::asio::post(loop_, [this] {
+        if (!settings_.use_token) {
+            on_first_token();
+        }
+        tick();
+    });
     return true;
 }
 
@@ -115,7 +123,6 @@ void Supervisor::run_loop() {
         } catch (const std::exception& error) {
             if (failed_) {
                 log_.error(std::string{"init: failed while ending the child, killing it: "} + error.what());
-                child_.kill_all();
                 return;
             }
             trouble = std::string{"failed: "} + error.what();
@@ -203,7 +210,9 @@ void Supervisor::on_started(Moment now) { readiness_.child_started(now); }
 
 void Supervisor::on_leaving() { readiness_.child_leaves(); }
 
-void Supervisor::on_exit(int code) { finish(code); }
+void Supervisor::on_launch_failed(int code) { finish(code); }
+
+void Supervisor::on_exit(int code) { finish(map_exit_code(code, settings_.mapped_exit_codes)); }
 
 void Supervisor::on_signal(int number) {
     switch (role_of(number, !settings_.use_token)) {

@@ -21,6 +21,13 @@ std::string to_string(const Address& address);
 /// A decimal number from 1 to 65535 and nothing else.
 std::optional<std::uint16_t> parse_port(std::string_view text);
 
+/// Whether `text` is a host name or an IPv4 address by its characters. The underscore belongs to no host name, but
+/// private DNS zones have it.
+bool is_host_name(std::string_view text);
+
+/// Whether `text` is an IPv4 address in dotted form (inet_pton(3)).
+bool is_ipv4_address(std::string_view text);
+
 /// Whether `text` is an IPv6 address in one of the forms of RFC 4291 section 2.2, without brackets and without a zone.
 bool is_ipv6_address(std::string_view text);
 

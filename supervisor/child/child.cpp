@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 namespace supervisor {
@@ -53,6 +52,11 @@ void Child::reap() {
 }
 
 void Child::tick(Moment now) {
+    // An exception may have cut off the actions of a stop before the last one, which sets the deadline.
+    const bool has_timeout = options_.timeouts.stop_timeout > milliseconds{0};
+    if (is_ending() && phase() != Phase::stopped && has_timeout && !deadline_) {
+        deadline_ = now.boot + options_.timeouts.stop_timeout;
+    }
     if (deadline_ && now.boot >= *deadline_) {
         deadline_.reset();
         handle([this, now] { return policy_.timer_fired(now); });
@@ -74,9 +78,15 @@ void Child::handle(std::function<Actions()> event) {
     if (handling_) {
         return;
     }
-    handling_ = true;
-    // This also happens after an exception, since otherwise no later event would be handled.
-    const std::shared_ptr<void> handled{nullptr, [this](void*) { handling_ = false; }};
+    // The flag is also cleared after an exception, since otherwise no later event would be handled.
+    struct Handling {
+        explicit Handling(bool& flag) : flag_(flag) { flag_ = true; }
+        Handling(const Handling&) = delete;
+        Handling& operator=(const Handling&) = delete;
+        ~Handling() { flag_ = false; }
+        bool& flag_;
+    };
+    const Handling handling{handling_};
     while (!events_.empty()) {
         const auto next = std::move(events_.front());
         events_.pop_front();
@@ -102,6 +112,7 @@ void Child::perform(const Action& action) {
         case Action::Kind::arm: deadline_ = clock_().boot + action.delay; break;
         case Action::Kind::disarm: deadline_.reset(); break;
         case Action::Kind::exit: listener_.on_exit(action.code); break;
+        case Action::Kind::give_up: listener_.on_launch_failed(action.code); break;
         case Action::Kind::log: log_.write(action.line); break;
     }
 }

@@ -28,7 +28,7 @@ namespace supervisor {
 //   stopped      the exit code is known                             nothing
 //
 // A stop always wins: it turns a drain or the moment between two children into the exit. Within the stop timeout and
-// final_grace every process has ended or is given up, whatever the child does. The remaining processes are those of the
+// twice final_grace every process has ended or is given up, whatever the child does. The remaining processes are those of the
 // child's group and the orphans that we adopted; a rotation ends the group alone, because a daemon that left the group
 // must not be ended. With a stop timeout of zero nothing is ever killed at a stop, and nothing is waited for but the
 // child.
@@ -43,7 +43,8 @@ struct Action {
         look_for_remaining,  ///< answer with remaining_processes(), counting the group alone while replacing
         arm,                 ///< (re)start the one timer: timer_fired() after `delay`
         disarm,              ///< stop it
-        exit,                ///< end with `code`
+        exit,                ///< end with `code`, the child's or that of the stop
+        give_up,             ///< end with `code`, since no child could be launched
         log,                 ///< print `line`
     };
     Kind kind;

@@ -61,7 +61,7 @@ namespace {
 
 /// What the new process does before exec and what may fail there. The launcher hands its errno alone to the parent, as
 /// an int; the step is put above it, where no errno is (include/linux/err.h: MAX_ERRNO is 4095).
-enum class SetupStep { none, group, directory };
+enum class SetupStep { none, group };
 constexpr int step_unit = 4096;
 
 LaunchFault cannot_execute(LaunchStage stage, int error, const std::string& name) {
@@ -181,8 +181,9 @@ public:
             // All signals are still blocked, TTOU with them, without which the terminal would stop us here.
             ::tcsetpgrp(STDIN_FILENO, ::getpid());
         }
+        // If the directory was removed, the child starts where we are: a service must not end for that.
         if (!options_.directory.empty() && ::chdir(options_.directory.c_str()) != 0) {
-            return step_failed(SetupStep::directory);
+            errno = 0;
         }
         // Boost 1.83's own closing misses descriptors, and Asio's are not close-on-exec.
         close_on_exec_from(STDERR_FILENO + 1);
@@ -279,8 +280,6 @@ boost::system::result<pid_t, LaunchFault> execute(const std::string& name, const
     const int reason = error.value() % step_unit;
     switch (static_cast<SetupStep>(error.value() / step_unit)) {
         case SetupStep::group: return cannot_start(LaunchStage::setup, reason, name, "setpgid");
-        case SetupStep::directory:
-            return cannot_start(LaunchStage::setup, reason, name, "chdir to " + options.directory);
         case SetupStep::none: break;
     }
     return cannot_execute(LaunchStage::exec, reason, name);

@@ -36,7 +36,7 @@ struct LaunchFault {
 };
 
 struct LaunchOptions {
-    /// Where the child starts; the command and PATH are looked up from there. Empty: where we are.
+    /// Where the child starts; the command and PATH are looked up from there. Empty, or no longer there: where we are.
     std::string directory{};
 
     /// Whether the kernel sends the child SIGKILL when we end without ending it ourselves (prctl(2), PR_SET_PDEATHSIG).

@@ -148,7 +148,7 @@ void settle_command(Settings& settings) {
 /// Prefect would start after our own server and find its port in use. A command of the user with a readiness URL of its
 /// own need not use PORT at all.
 std::optional<EarlyExit> same_port_twice(const Settings& settings) {
-    const bool port_is_used = settings.runs_prefect || settings.ready_url_is_prefect;
+    const bool port_is_used = settings.runs_prefect || (settings.use_token && settings.ready_url_is_prefect);
     if (!port_is_used || !settings.health_address || settings.health_address->port != settings.port) {
         return std::nullopt;
     }
@@ -208,16 +208,19 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
     }
     settle_log_format(settings, environment);
     settle_command(settings);
-    if (!settings.use_token || settings.probe_url) {
+    if (settings.probe_url) {
+        return settings;
+    }
+    if (auto bad = same_port_twice(settings)) {
+        return *bad;
+    }
+    if (!settings.use_token) {
         return settings;
     }
     if (settings.stop_timeout == std::chrono::milliseconds{0}) {
         return bad_usage(
             "SUPERVISOR_STOP_TIMEOUT (--stop-timeout) is \"0s\", allowed is a duration such as 90s, 55m, "
             "1h30m or 250ms, and 0s only with --no-token");
-    }
-    if (auto bad = same_port_twice(settings)) {
-        return *bad;
     }
     if (auto missing = missing_database(settings.database)) {
         return *missing;

@@ -22,12 +22,6 @@ Parser text_parser(std::string& (*field)(Settings&)) {
     };
 }
 
-/// Whether `text` can stand for a host, with or without a port, in a URL.
-bool is_host(std::string_view text) {
-    constexpr std::string_view allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]";
-    return !text.empty() && text.find_first_not_of(allowed) == std::string_view::npos;
-}
-
 /// An IPv6 address may be given in brackets, which are no part of the address.
 std::string without_brackets(std::string host) {
     const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
@@ -76,8 +70,7 @@ bool parse_health_address(Settings& settings, const std::string& text) {
     }
     auto host = without_brackets(text.substr(0, colon));
     const auto port = parse_port(std::string_view{text}.substr(colon + 1));
-    const bool numeric = host.find_first_not_of("0123456789abcdefABCDEF.:") == std::string::npos;
-    if (host.empty() || !numeric || !port) {
+    if ((!is_ipv4_address(host) && !is_ipv6_address(host)) || !port) {
         return false;
     }
     settings.health_address = Address{host, *port};
@@ -140,7 +133,7 @@ std::vector<Setting> all_settings() {
     all.push_back({"DB_IP", "--db-host", "HOST", "address of the database (required)", "a host name or an address",
                    [](Settings& s, const std::string& text) {
                        s.database.host = without_brackets(text);
-                       return is_host(text);
+                       return is_host_name(s.database.host) || is_ipv6_address(s.database.host);
                    }});
     all.push_back({"DB_NAME", "--db-name", "NAME", "name of the database (required)", "a name",
                    text_parser([](Settings& s) -> std::string& { return s.database.name; })});

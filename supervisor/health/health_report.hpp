@@ -20,7 +20,6 @@ struct HealthFacts {
         milliseconds expiry{};      ///< wall clock, since the epoch
     };
     Phase phase = Phase::waiting;
-    bool uses_token = true;
     std::optional<int> child_pid{};
     milliseconds child_uptime{};
     unsigned restarts = 0;

@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include <array>
+#include <new>
 #include <utility>
 
 namespace supervisor {
@@ -46,7 +47,7 @@ struct Transfer {
     Result<HttpAnswer> result{HttpAnswer{}};
 };
 
-std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) {
+std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) try {
     auto& transfer = *static_cast<Transfer*>(user);
     if (transfer.body.size() + size > transfer.request.max_body) {
         transfer.body_too_large = true;
@@ -54,6 +55,8 @@ std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) {
     }
     append_wiping(transfer.body, {data, size});
     return size;
+} catch (const std::bad_alloc&) {
+    return CURL_WRITEFUNC_ERROR;
 }
 
 void set_up(Transfer& transfer) {
@@ -184,22 +187,32 @@ struct HttpClient::Transfers : std::enable_shared_from_this<HttpClient::Transfer
             }
             return 0;
         }
-        auto& watch = self.watches[socket];
+        try {
+            self.watch(easy, socket, what);
+        } catch (const std::bad_alloc&) {
+            // The reason is short enough to need no memory of its own.
+            self.watches.erase(socket);
+            self.give_up(easy, "no memory");
+        }
+        return 0;
+    }
+
+    void watch(CURL* easy, curl_socket_t socket, int what) {
+        auto& watch = watches[socket];
         if (!watch) {
-            auto fresh = std::make_shared<Watch>(self.loop);
+            auto fresh = std::make_shared<Watch>(loop);
             boost::system::error_code error;
             fresh->descriptor.assign(socket, error);
             if (error) {
-                self.watches.erase(socket);
-                self.give_up(easy, "can't watch the connection: " + error.message());
-                return 0;
+                watches.erase(socket);
+                give_up(easy, "can't watch the connection: " + error.message());
+                return;
             }
             watch = std::move(fresh);
         }
         watch->transfer = easy;
         watch->wanted = what;
-        self.wait(socket, watch);
-        return 0;
+        wait(socket, watch);
     }
 
     /// Called by curl, which does not let a transfer be removed from within a callback: advance() removes it.

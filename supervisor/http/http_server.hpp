@@ -12,10 +12,11 @@
 
 namespace supervisor {
 
-/// Answers GET and HEAD over HTTP/1.1 (RFC 9112). No client can hold it up: a request has 5 s from its first byte to
-/// the last byte of the answer, at most 32 connections are open, and the 33rd takes the place of the oldest, so that a
-/// crowd of silent clients never keeps a new one out. What goes wrong with a connection ends that connection and
-/// nothing else; an accept that fails, for example because no file descriptor is free, is retried after 100 ms.
+/// Answers GET and HEAD over HTTP/1.1 (RFC 9112). No client can hold it up: a connection has 5 s for a request, counted
+/// from the accept or from the end of the answer before, and 5 s for the client to read the answer. At most 32
+/// connections are open, and the 33rd takes the place of the oldest, so that a crowd of silent clients never keeps a new
+/// one out. What goes wrong with a connection ends that connection and nothing else; an accept that fails, for example
+/// because no file descriptor is free, is retried after 100 ms.
 class HttpServer {
 public:
     /// Gives the answer for a path, at once. The path has no query and begins with a slash.

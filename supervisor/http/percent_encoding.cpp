@@ -6,6 +6,8 @@ std::string percent_encoded(std::string_view text) {
     constexpr std::string_view unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
     constexpr std::string_view digits = "0123456789ABCDEF";
     std::string encoded;
+    // The text may be a token: growing would leave copies of its start in freed memory.
+    encoded.reserve(3 * text.size());
     for (const char character : text) {
         if (unreserved.find(character) != std::string_view::npos) {
             encoded += character;

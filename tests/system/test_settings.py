@@ -33,7 +33,7 @@ PORT_RANGE = "a whole number from 1 to 65535"
 
 # Variable (None: there is only the flag), flag, what the message has to say of what is allowed, bad values.
 BAD_VALUES: list[tuple[str | None, str, list[str], list[str]]] = [
-    ("DB_IP", "--db-host", ["host"], ["a b", "10.0.0.1/x", "user@host", "a?b", "é"]),
+    ("DB_IP", "--db-host", ["host"], ["a b", "10.0.0.1/x", "user@host", "10.0.0.1:5432", "[[]", "a?b", "é"]),
     ("DB_PORT", "--db-port", [PORT_RANGE], PORTS),
     ("PORT", "--port", [PORT_RANGE], PORTS),
     ("DB_SCHEMA", "--db-schema", ["a name"], ["a,b"]),
@@ -53,7 +53,7 @@ BAD_VALUES: list[tuple[str | None, str, list[str], list[str]]] = [
         "SUPERVISOR_HEALTH_ADDRESS",
         "--health-address",
         ["address", "port", "off"],
-        ["8081", ":8081", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "localhost:8081", "OFF", "[::1]", "on"],
+        ["8081", ":8081", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "999.1.1.1:8081", "localhost:8081", "OFF", "[::1]", "on"],
     ),
     ("SUPERVISOR_LOG_FORMAT", "--log-format", ["auto", "text", "json"], ["JSON", "xml", " "]),
     ("SUPERVISOR_LOG_LEVEL", "--log-level", ["debug", "info", "warning", "error"], ["INFO", "trace", "5"]),

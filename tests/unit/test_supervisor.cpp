@@ -10,10 +10,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <functional>
+#include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace supervisor;
@@ -71,6 +75,7 @@ public:
     simulated::ProcessCalls processes{};
     std::string token = "ya29.one";
     bool metadata_answers = true;
+    std::optional<std::chrono::seconds> retry_after{};  ///< of the metadata server's refusals
     bool ready = true;
     unsigned token_requests = 0;
     Supervisor supervisor;
@@ -102,6 +107,8 @@ private:
                                 .headers = {{"Metadata-Flavor", "Google"}}});
             } else if (!for_token && ready) {
                 done(HttpAnswer{.status = 200, .body = "true"});
+            } else if (for_token && retry_after) {
+                done(HttpAnswer{.status = 503, .body = {}, .retry_after = retry_after});
             } else {
                 done(Fault{"Connection refused"});
             }
@@ -161,6 +168,7 @@ TEST_CASE("A long silence of the loop is a freeze, after which the token is look
     test.run({
         [&] {
             test.metadata_answers = false;
+            test.retry_after = 300s;
             test.pass(56min);
         },
         [&] {
@@ -186,7 +194,9 @@ TEST_CASE("No token within the start deadline is exit 1") {
 }
 
 TEST_CASE("A stop asks for no more tokens") {
-    Run test;
+    auto settings = settings_for(RotationMode::restart);
+    settings.refresh_interval = 1s;
+    Run test{settings};
     test.processes.next_obeys_term = false;
     test.run({
         [&] { test.supervisor.on_signal(SIGTERM); },
@@ -241,6 +251,37 @@ TEST_CASE("A second exception while the child is ended kills it at once") {
     CHECK(code == 1);
     CHECK_FALSE(test.processes.any_runs());
     CHECK(test.logged("ERROR init: failed while ending the child, killing it: still no memory"));
+}
+
+TEST_CASE("An exception on the way to a stop does not take the stop its timeout") {
+    Run test;
+    test.processes.next_obeys_term = false;
+    // The signal to the group is what fails, before the deadline of the stop is set.
+    bool failed = false;
+    test.processes.on_group_signal = [&](int signal) {
+        if (signal == SIGTERM && !std::exchange(failed, true)) {
+            throw std::bad_alloc{};
+        }
+    };
+    const int code = test.run({
+        [&] { test.supervisor.on_signal(SIGTERM); },
+        [&] { test.pass(9s); },
+        [&] { test.pass(9s); },
+        [&] { test.pass(9s); },
+    });
+    CHECK(code == 1);
+    CHECK_FALSE(test.processes.any_runs());
+}
+
+TEST_CASE("A failure of ours is never mapped to success") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.mapped_exit_codes = {1, 127};
+    Run no_token{settings};
+    no_token.metadata_answers = false;
+    CHECK(no_token.run({[&] { no_token.pass(60s); }}) == 1);
+    Run no_command{settings};
+    no_command.processes.launch_faults = {{LaunchStage::lookup, ENOENT, "can't execute prefect: not found in PATH"}};
+    CHECK(no_command.run({}) == 127);
 }
 
 TEST_CASE("An exit code that the user mapped becomes 0") {

@@ -28,6 +28,9 @@ TEST_CASE("The soft limit of core files becomes 1, and a hard one above it stays
             const auto fault = forbid_core_files();
             return fault ? fault->why : limits() + (::prctl(PR_GET_DUMPABLE) == 0 ? "" : " dumpable");
         });
+        if (result == "the hard limit is lower") {
+            SKIP(result);
+        }
         CHECK(result == "1 4096");
     }
 }

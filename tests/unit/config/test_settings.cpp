@@ -94,7 +94,7 @@ std::vector<Row> rows() {
          "10.0.0.4",
          "db.internal",
          [](const auto& s) { return s.database.host; },
-         {"", "a b", "10.0.0.1/x", "user@host"}},
+         {"", "a b", "10.0.0.1/x", "user@host", "10.0.0.1:5432", "[[]"}},
         {"DB_NAME", "--db-name", "prefect", "a", "b", [](const auto& s) { return s.database.name; }, {""}},
         {"DB_PORT", "--db-port", "5432", "1", "65535", [](const auto& s) { return std::to_string(s.database.port); },
          bad_ports},
@@ -372,6 +372,11 @@ TEST_CASE("An IPv6 address of the metadata server gets the brackets that a URL n
             CHECK(mentions(refused, name + " is \"" + bad + "\", allowed is host or host:port"));
         }
     }
+}
+
+TEST_CASE("Prefect without a token can't have the health server's port either") {
+    CHECK(refusal({"--no-token", "--port", "8081"}, {}).code == 2);
+    CHECK(read_settings({"--no-token", "--port", "8081", "--", "true"}, {}).has_value());
 }
 
 TEST_CASE("Prefect and the health server can't have the same port") {
