@@ -1,6 +1,7 @@
 #!/bin/sh
-# EXTRA_PIP_PACKAGES is the base image's own feature: its entrypoint installs them. That is done once, before any child, and not
-# again at a rotation. A stop meanwhile ends the container at once, although PID 1 is no supervisor yet.
+# EXTRA_PIP_PACKAGES is the base image's own feature: its entrypoint installs them. That is done once, before any child,
+# and not again at a rotation. A stop during the installation ends the container at once, although PID 1 is not the
+# supervisor yet.
 set -eu
 
 if [ -n "${EXTRA_PIP_PACKAGES:-}" ]; then

@@ -22,7 +22,7 @@ from typing import Any
 from google_emulator import pg_wire
 from google_emulator.pg_wire import quote_identifier
 
-# The roles that Cloud SQL has. Nobody but Google is a superuser; `postgres` is the owner's account.
+# The roles that Cloud SQL has. Only Google's own role is a superuser; `postgres` is the owner's account.
 SUPERUSER = "cloudsqladmin"
 _ADMINISTRATOR = "postgres"
 CLOUD_SQL_ROLES = {

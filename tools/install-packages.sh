@@ -1,10 +1,10 @@
 #!/bin/bash
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
-# Does nothing, and needs neither root nor a network, when all of them are there.
+# Does nothing, and needs neither root nor a network, when all of them are installed.
 #
 #   tools/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, lint
 #
-# --check installs nothing: the exit code says whether all of them are there.
+# --check installs nothing: the exit code says whether all of them are installed.
 set -euo pipefail
 
 fail() { echo "install-packages: $*" >&2; exit 1; }
@@ -42,7 +42,7 @@ for group; do
             packages+=(file iproute2 openssl postgresql-client procps strace tini)
             usable_go || newer_packages+=(golang-go)
             ;;
-        # An engine from elsewhere is as good. Debian 13 has its client in a package of its own; Ubuntu 24.04 has a
+        # An engine from another source also works. Debian 13 has its client in a package of its own; Ubuntu 24.04 has a
         # docker-compose that does not start any more, beside another that does, and Chromium as a snap only, without which
         # the tests of the UI are left out.
         compose)

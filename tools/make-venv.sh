@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes a virtual environment in FOLDER, anew, and installs packages in it; the arguments after FOLDER are those of `pip install`:
+# Creates a new virtual environment in FOLDER and installs packages in it; the arguments after FOLDER are those of `pip install`:
 #
 #   tools/make-venv.sh FOLDER [ARGUMENT...]
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what is missing for one or more purposes, and says nothing about what is there:
+# Installs the missing packages and tools for one or more purposes, and prints nothing about those that are installed:
 #
 #   tools/setup.sh PURPOSE...        purposes: build, run, test, prefect, compose, docker, arm64, lint
 #
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 log=.deps/log
 
-# install NAME DESCRIPTION COMMAND...: runs a command that takes its time. Its output goes to a file; if it fails, the line that is
+# install NAME DESCRIPTION COMMAND...: runs a command that takes a while. Its output goes to a file; if it fails, the line that is
 # most likely to say why is shown.
 install() {
     local name=$1 description=$2 start=$SECONDS why

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# What is set up, and under which names; sourced by setup, deploy, verify and cleanup. The environment overrides
-# all of it.
+# The objects that are set up, and their names; sourced by setup, deploy, verify and cleanup. The environment
+# overrides every value.
 
 : "${REGION:=us-central1}"
 : "${DB_INSTANCE_NAME:=prefect-db}"
@@ -13,7 +13,7 @@
 : "${IMAGE_TAG:=v1}"
 # Another name than public: set-up makes that schema, and Prefect's tables go there.
 : "${DB_SCHEMA:=public}"
-# public: whoever knows the URL may use the API. private: only who has roles/run.invoker.
+# public: anyone who knows the URL may use the API. private: only callers with roles/run.invoker may use it.
 : "${ACCESS:=public}"
 # PROJECT_ID has no default here: what_is_needed asks gcloud's configuration for it.
 
@@ -25,7 +25,7 @@ DB_ENDPOINT=prefect-db-endpoint
 GRANTS_JOB=grant-perms-job
 GRANTS_SECRET=grant-perms-password
 
-# Seconds between the tries of what Google may not know everywhere yet.
+# Seconds between the attempts of a command whose objects may not have reached all of Google's servers yet.
 : "${RETRY_PAUSE:=10}"
 
 # Needs PROJECT_ID.

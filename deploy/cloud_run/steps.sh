@@ -73,7 +73,7 @@ run_with_yaml() {
     $dry_run || try_to "$@"
 }
 
-# run_with_secret SECRET COMMAND...: the same with a text that is shown nowhere.
+# run_with_secret SECRET COMMAND...: the same with a text that is never shown.
 run_with_secret() {
     local command_input=$1 gone_is_fine
     shift
@@ -81,14 +81,14 @@ run_with_secret() {
     $dry_run || try_to "$@"
 }
 
-# delete COMMAND...: that there is nothing to delete is as good as a deletion.
+# delete COMMAND...: an object that does not exist counts as deleted.
 delete() {
     local command_input gone_is_fine=true
     show "$@"
     $dry_run || try_to "$@"
 }
 
-# patiently run...: up to five tries. New accounts and permissions are not known everywhere at once.
+# patiently run...: up to five attempts. New accounts and permissions take time to reach all of Google's servers.
 patiently() {
     local tries=5
     "$@"
@@ -158,7 +158,7 @@ is_there() {
     stop 1 "$@"
 }
 
-# gcloud has no exit code for it. Where an API was never switched on there is nothing either.
+# gcloud has no exit code for a missing object. If an API was never enabled, the object does not exist either.
 means_gone() {
     local pattern='not found|not_found|cannot find|could not find|does not exist|unknown service account'
     pattern+='|httperror 404|has not been used in project'
@@ -176,7 +176,7 @@ stop() {
 show() {
     local last=${*: -1}
     case $last in
-        # What is the shell's is not quoted.
+        # Words of the shell's own syntax are not quoted.
         '||' | '<<'*) printf '%s %s\n' "$(quoted "${@:1:$#-1}")" "$last" >&3 ;;
         *) quoted "$@" >&3 ;;
     esac

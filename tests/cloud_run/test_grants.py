@@ -137,7 +137,7 @@ def test_the_password_is_random_and_opens_nothing_after_a_job_that_failed(
         password = kept.read_text()
         assert len(password) >= 24
         passwords.add(password)
-        # It is not the empty one either: another random one, which nobody knows, took its place.
+        # The password is not empty either: another random one, which is stored nowhere, has replaced it.
         assert database.password_of_administrator.startswith("SCRAM-SHA-256")
         assert database.psql(ADMINISTRATOR, "SELECT 1", password=password).returncode != 0
     assert len(passwords) == 2

@@ -49,7 +49,7 @@ def wrong_fields(value: Any, kind: str, path: str) -> list[str]:
         texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
         return [] if texts else [f"{path} is no map of texts"]
     if kind in SCALARS:
-        # A bool is an int in Python, and nowhere else.
+        # In Python a bool is also an int.
         right = isinstance(value, SCALARS[kind]) and (kind == "boolean" or not isinstance(value, bool))
         return [] if right else [f"{path} is no {kind}"]
     fields = SCHEMA["types"][kind]

@@ -42,7 +42,7 @@ def worker(google: Google, server_name: str, **options: object) -> Container:
 
 @pytest.fixture(scope="module")
 def waiting(google: Google) -> Iterator[tuple[Container, str]]:
-    """A worker that is there before its server, and the name by which it looks for one."""
+    """A worker that starts before its server, and the name under which it looks for the server."""
     name = free_name()
     with worker(google, name) as it:
         yield it, name

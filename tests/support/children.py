@@ -78,7 +78,7 @@ def family(manners: str, end: str) -> None:
         say_and_stay("session")
     if end == "stays":
         time.sleep(600)
-    # The whole family is there before its head ends.
+    # All descendants exist before the first process ends.
     wait_for_bytes(reader, 3)
     sys.exit(int(end))
 

@@ -111,7 +111,7 @@ class Container:
         self._wait_for(lambda: text in self.output(), repr(text), timeout)
 
     def _wait_for(self, condition: Callable[[], Found | None], what: str, timeout: float) -> Found:
-        """Fails as soon as the container has ended without what is waited for."""
+        """Fails as soon as the container has ended before the condition became true."""
 
         def found() -> Found | None:
             # This is asked first, so that the last lines of its output are not missed.
@@ -138,7 +138,7 @@ class Container:
         return int(self._state()["Pid"])
 
     def exit_codes(self) -> list[int]:
-        """Of all its lives so far, where a restart policy gives it more than one."""
+        """The codes of all runs so far, of which a restart policy can cause more than one."""
         events = self.client.events(
             since=self._created,
             until=int(time.time()) + 1,
@@ -149,7 +149,7 @@ class Container:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel ended a process of it for want of memory."""
+        """Whether the kernel killed a process of the container because memory ran out."""
         return bool(self._state()["OOMKilled"])
 
     def wait_healthy(self, timeout: float = START_LIMIT) -> None:
@@ -193,7 +193,7 @@ class Container:
     # Its ports
 
     def port(self, number: int) -> int:
-        """Where a published port is on this machine."""
+        """The address of a published port on this machine."""
         return self._ports[number]
 
     def url(self, number: int) -> str:
@@ -271,7 +271,7 @@ class Google:
         return container
 
     def environment(self) -> dict[str, str]:
-        """What the tutorial gives to the server, and where this Google is."""
+        """The variables that the tutorial sets for the server, and the address of this emulator."""
         return {
             "DB_USER": IAM_USER,
             "DB_IP": "google",

@@ -87,7 +87,7 @@ def marked_processes(mark: str) -> list[Process]:
 
 
 def kill_marked(mark: str, limit: float = 10.0) -> list[int]:
-    """Kills until none is left, for a dying process may just be starting another. Returns whom it killed."""
+    """Kills until none is left, since a dying process may be starting another one. Returns the killed processes."""
     killed: set[int] = set()
     deadline = time.monotonic() + limit
     while pids := marked_pids(mark):

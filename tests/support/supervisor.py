@@ -87,7 +87,7 @@ class HealthAnswer:
 def wait_until(
     condition: Callable[[], Found | None], what: str, timeout: float = LIMIT, pause: float = 0.02
 ) -> Found:
-    """Returns the condition's first true value; fails naming `what` when there is none in time."""
+    """Returns the condition's first true value; fails with `what` in the message if none comes in time."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -98,7 +98,7 @@ def wait_until(
 
 @functools.cache
 def pid_namespace_command() -> tuple[str, ...] | None:
-    """What starts a program as PID 1 of a namespace of its own; None where that is not allowed."""
+    """The command that starts a program as PID 1 of a namespace of its own; None if that is not allowed."""
     usual = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     for command in (usual, (*usual, "--user", "--map-root-user")):
         with contextlib.suppress(OSError):

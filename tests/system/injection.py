@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 
 def require(why_not: Callable[[], str | None]) -> Any:
-    """Marks tests that only run where `why_not` has nothing to say."""
+    """Marks tests that only run if `why_not` gives no reason against it."""
     why = why_not()
     return pytest.mark.skipif(why is not None, reason=why or "")
 

@@ -1,4 +1,4 @@
-"""What the program does where a system call is missing (ENOSYS) or forbidden (EPERM), seen by injection.
+"""The behaviour of the program when a system call is missing (ENOSYS) or forbidden (EPERM), observed by injection.
 
 As a program it writes the table of docs/system-calls.md to standard output; with --write it rewrites the document:
 
@@ -82,7 +82,7 @@ PURPOSES = {
     "wait4": "reaping",
 }
 
-# The call of the key is made only where the other one is missing, so that one is.
+# The call of the key is made only if the other call is missing, so that other call is made to fail.
 INSTEAD_OF = {"epoll_create": "epoll_create1", "eventfd": "eventfd2"}
 
 HEAD = """\
@@ -206,7 +206,7 @@ def _live(supervisor: Supervisor, emulator: GoogleEmulator) -> _Life:
 
 def wait_until_gone(supervisor: Supervisor, faults: list[str]) -> None:
     try:
-        # A process that was killed needs a moment to be gone.
+        # A killed process needs a moment to disappear.
         wait_until(lambda: not supervisor.processes(), "the end of its processes", LIMIT)
     except TimeoutError:
         names = sorted(found.name for found in supervisor.processes())

@@ -10,7 +10,7 @@ from processes import Process, find_process
 from supervisor import Supervisor, wait_until
 from google_emulator.client import GoogleEmulator
 
-# What whoever started the supervisor had ignored and blocked.
+# The signals that the supervisor's parent had ignored and blocked.
 INHERITED = ["env", "--ignore-signal=PIPE,CHLD,INT,HUP,USR1", "--block-signal=TERM,USR2,CHLD,ALRM"]
 
 

@@ -315,7 +315,7 @@ def directories_with(token: str) -> list[Path]:
     """The directories of password files in /dev/shm that hold this token. Those of other tests come and go meanwhile."""
     found = []
     for directory in Path("/dev/shm").glob("prefect-supervisor-*"):
-        # A file that vanished while it was looked for is gone, which is what is asked here.
+        # A file that disappeared during the search no longer exists, which is the condition here.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             if any(token in entry.read_text() for entry in directory.iterdir()):
                 found.append(directory)

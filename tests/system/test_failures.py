@@ -33,7 +33,7 @@ FAILED = "token: can't get one"
 
 
 def serving_child(folder: Path) -> list[str]:
-    """Answers its readiness question from the start."""
+    """Answers the readiness check from the start."""
     for name in ("open", "good"):
         (folder / name).touch()
     return child("serves_health", folder)
@@ -126,7 +126,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture
 def emulator() -> Iterator[GoogleEmulator]:
-    """Every good answer is a new token: a refresh interval of two seconds rotates every two seconds."""
+    """Every successful answer is a new token: a refresh interval of two seconds rotates every two seconds."""
     with GoogleEmulator(postgres=False, token_life="1m", cache_model="none") as it:
         yield it
 
@@ -151,7 +151,7 @@ def test_a_failed_refresh_leaves_the_child_alone(
         assert failure.severity == "WARNING"
         assert re.search(why, failure.message)
         assert 1000 * (1 - SPREAD) <= failure.fields["next_try_ms"] <= 1000 * (1 + SPREAD)
-        # The token in hand is still good.
+        # The current token is still valid.
         assert supervisor.health("/readyz").status == 200
         check_the_child_was_left_alone(supervisor, pid)
 

@@ -188,7 +188,7 @@ def test_no_memory_for_a_while_does_not_abandon_the_child(call: str, tokens: Goo
         else:
             assert supervisor.wait() > 0
             assert error_lines(supervisor) != []
-        # To wait for the child needs memory too; where there is none it is killed.
+        # Waiting for the child needs memory, too; if there is none, the child is killed.
         assert really_fails or supervisor.output[-1] == "drained"
         assert supervisor.messages()[-1] == "stopped"
         assert not file.parent.exists()
@@ -247,7 +247,7 @@ def test_forks_that_go_on_to_fail_in_a_rotation_are_the_end(tokens: GoogleEmulat
 
 @contextmanager
 def shared_memory() -> Iterator[tuple[list[str], Path]]:
-    """A /dev/shm of one's own: what starts a program with it, and where it is for us."""
+    """A private /dev/shm: the command that starts a program with it, and its path outside of the namespace."""
     holder = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /dev/shm && echo mounted && exec sleep 600"],
         stdout=subprocess.PIPE,
@@ -338,7 +338,7 @@ def test_a_zombie_inherited_at_the_start_is_reaped() -> None:
 
 @contextmanager
 def another_program(port: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Answers Prefect's readiness question as Prefect does: its port, and who asked what."""
+    """Answers the readiness check as Prefect does; yields the port and the requests that came."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

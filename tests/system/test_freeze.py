@@ -172,7 +172,7 @@ def test_a_freeze_without_a_signal_is_found_by_the_clocks(mode: str, freezer: Fr
         with frozen(freezer):
             time.sleep(FROZEN)
             thawed = time.time()
-        # Nobody asks for the health until the line is there: the timer alone wakes the loop.
+        # No health request is sent until the line is logged, so only the timer wakes the loop.
         line = supervisor.wait_for_log("init: frozen for a while")
         assert line.severity == "INFO" and line.fields["ms"] >= FROZEN * 1000
         wait_for_a_token_of_after(thawed, emulator, supervisor)
@@ -235,7 +235,7 @@ def test_an_idle_loop_wakes_at_least_every_thirty_seconds(emulator: GoogleEmulat
         idle_supervisor(emulator=emulator) as supervisor,
         traced(supervisor.pid, tmp_path / "trace", "-e", "trace=timerfd_settime,epoll_wait") as trace,
     ):
-        # Nobody asks for anything, so each wait that ends was ended by the timer.
+        # No request is sent, so each wait that ends was ended by the timer.
         sleeps = wait_until(lambda: len(found := sleeps_in(trace())) >= 2 and found, "two wake-ups", 180)
         assert all(0 < sleep <= LONGEST_SLEEP for sleep in sleeps)
         assert len(emulator.token_requests()) == 1

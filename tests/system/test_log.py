@@ -155,7 +155,7 @@ def test_the_childs_output_passes_untouched() -> None:
 
 @pytest.fixture
 def unread() -> Iterator[tuple[Supervisor, subprocess.Popen[bytes]]]:
-    """A supervisor whose standard output is a pipe that nobody reads but the test."""
+    """A supervisor whose standard output is a pipe that only the test reads."""
     supervisor = Supervisor(
         "--no-token", "--log-level", "debug", "--stop-timeout", "1s", command=["sleep", "600"]
     )
@@ -219,7 +219,7 @@ def test_a_log_whose_reader_is_gone_does_not_keep_us_from_ending(unread) -> None
     supervisor, process = unread
     assert process.stdout
     process.stdout.close()
-    # Nobody can read the next line.
+    # No process can read the next line.
     forward_signal(supervisor, process)
     process.terminate()
     assert process.wait(LIMIT) == 143

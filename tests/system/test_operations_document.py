@@ -1,4 +1,4 @@
-"""docs/operations.md has every text that the program can print: who reads one in the log finds it there.
+"""docs/operations.md has every text that the program can print, so that a reader of the log finds each text there.
 
 The texts are read out of the sources: the string literals of each call that logs, refuses to start or says
 why something failed. Each must stand in a code span of the document.
@@ -27,13 +27,13 @@ CODE_SPAN = re.compile(r"(`+)(.+?)\1")
 
 @dataclass(frozen=True)
 class Kind:
-    """What text is handed to. `pattern` ends where its arguments begin."""
+    """A kind of call that gets a text. `pattern` ends where the arguments of the call begin."""
 
     pattern: str
     fewest: int
-    """Texts that there are at least; with less, it is the extraction that went wrong."""
+    """The minimum number of texts; if fewer are found, the extraction itself has failed."""
     argument: int | None = 0
-    """The one that holds the text; None: all of them."""
+    """The index of the argument that holds the text; None for all arguments."""
 
 
 KINDS = {
@@ -46,7 +46,7 @@ KINDS = {
     "reasons": Kind(r"\b(?:(?:Launch)?Fault\{|failed\()", fewest=22, argument=None),
     "last errors": Kind(r"last_error_ = ", fewest=2),
 }
-# Those that only pass on what another one says, and functions of the same names.
+# Calls that only pass on the text of another call, and functions of the same names.
 MOST_WITHOUT_TEXT = 14
 
 EXIT_CODES = ["0", "1", "2", "3", "126", "127", "128+n", "137", "143"]

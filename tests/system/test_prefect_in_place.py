@@ -104,7 +104,7 @@ def test_ten_tokens_without_a_failed_request_or_a_restart(
     assert [str(request) for request in load.failed] == []
     assert len(load.requests) >= TOKENS * ANSWERS_PER_TOKEN
     assert refused == []
-    # The newest token may have come a moment ago, so that nobody has logged in with it.
+    # The newest token may have come a moment ago, so that no login has used it yet.
     assert all(by_token[token.hash] for token in tokens[before_load:-1])
     assert status["child"]["pid"] == child
     assert status["restarts"] == 0

@@ -48,7 +48,7 @@ class Rotation:
     ready: float
 
     def covers(self, request: Request) -> bool:
-        """Whether the request may be without an answer, as nobody listens while the server is replaced."""
+        """Whether the request may fail, since no process listens while the server is replaced."""
         return request.finished >= self.draining and request.started <= self.ready + LOG_PRECISION
 
 

@@ -22,7 +22,7 @@ NOBODY = "65534"
 
 
 def talkative(folder: Path) -> dict[str, str]:
-    """The environment of a Prefect that logs as much as it can and often logs in to the database anew."""
+    """The environment of a Prefect that logs as much as it can and often opens new connections to the database."""
     return prefect_environment(folder) | {
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
@@ -119,7 +119,7 @@ def test_no_token_is_shown_anywhere(
 
 
 def as_nobody() -> list[str] | None:
-    """What starts the binary as an ordinary user; None where that can't be done."""
+    """The command that starts the binary as an ordinary user; None if that is not possible."""
     if os.geteuid() != 0:
         return []
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]

@@ -178,7 +178,7 @@ def test_a_bad_metadata_host_is_one_line_and_2(variable: str, value: str) -> Non
 def test_the_first_metadata_host_that_is_set_wins(emulator, first: str) -> None:
     names = ["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"]
     at = names.index(first)
-    # Nobody listens on the discard port.
+    # No process listens on the discard port.
     hosts = (
         dict.fromkeys(names[:at], "")
         | {first: emulator.metadata}
@@ -192,7 +192,7 @@ def test_the_metadata_server_may_be_a_bare_ipv6_address(emulator) -> None:
     """Google's own is fd20:ce::254 (https://cloud.google.com/compute/docs/metadata/querying-metadata)."""
     with Supervisor(command=["true"], emulator=emulator, environment={"GCE_METADATA_HOST": "::1"}) as supervisor:
         failed = supervisor.wait_for_log(lambda line: line.message.startswith("token: can't get one from [::1]: "))
-    # The URL is a good one; whether anybody listens on port 80 of this machine is another matter.
+    # The URL is valid; it does not matter whether a process listens on port 80 of this machine.
     assert "URL" not in failed.message, failed
 
 

@@ -149,7 +149,7 @@ def test_a_child_that_keeps_stopping_itself_is_killed() -> None:
 @both
 @pytest.mark.parametrize("manners", ["polite", "deaf"])
 def test_a_stop_leaves_nothing_of_the_childs_descendants(pid1: bool, manners: str) -> None:
-    # The stop timeout is waited for only where a process ignores TERM.
+    # The full stop timeout passes only if a process ignores TERM.
     timeout = "800ms" if manners == "deaf" else "10m"
     with Supervisor(
         "--no-token", "--stop-timeout", timeout, command=child("family", manners, "stays"), pid1=pid1
@@ -186,7 +186,7 @@ def test_stops_while_leftovers_of_an_ended_child_are_cleared_give_no_more_time()
 
 
 def test_a_stop_in_the_moment_of_the_start_is_kept() -> None:
-    """The signal is sent as soon as the first line is there, which is before, during or after the child's start."""
+    """The signal is sent as soon as the first line is logged, which is before, during or after the child's start."""
     for _ in range(20):
         with Supervisor("--no-token", command=["sleep", "600"]) as supervisor:
             supervisor.wait_for_log("starting")

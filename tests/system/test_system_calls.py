@@ -1,4 +1,4 @@
-"""Where a system call is missing or forbidden, the program works, or it says in one line why not and leaves nothing.
+"""If a system call is missing or forbidden, the program works, or it logs the reason in one line and leaves nothing behind.
 
 Each call of the table in docs/system-calls.md fails in runs of the real program; what it did is the call's line.
 """

@@ -42,7 +42,7 @@ TEST_CASE("A hard limit of 0 is no fault") {
         const auto fault = forbid_core_files();
         return fault ? fault->why : limits();
     });
-    // The second one for whoever may not raise it.
+    // The second result is that of a process that may not raise the limit.
     CHECK((result == "1 1" || result == "0 0"));
 }
 

@@ -127,7 +127,7 @@ TEST_CASE("A new token replaces the file and nothing else is left in the directo
     CHECK(text_of(file.path()) == second_line);
     CHECK(mode_of(file.path()) == 0600);
     CHECK(std::distance(fs::directory_iterator{directory_of(file)}, {}) == 1);
-    // Whoever had it open reads the old line to its end.
+    // A process that had the file open reads the old line to its end.
     std::string line;
     std::getline(reader, line);
     CHECK(line + '\n' == first_line);
@@ -281,7 +281,7 @@ TEST_CASE("Nothing is swept but private directories of our own user") {
     CHECK(static_cast<std::size_t>(std::distance(fs::directory_iterator{folder.path()}, {})) == expected);
     CHECK(elsewhere.read("pgpass") == "somebody's");
 
-    // What is in it besides keeps a directory, without the token.
+    // Other files in the directory keep it from being removed, but the token is removed.
     folder.write("prefect-supervisor-dead00/pgpass", first_line, 0600);
     folder.write("prefect-supervisor-dead00/other", "", 0600);
     ::chmod(folder.path("prefect-supervisor-dead00").c_str(), 0700);

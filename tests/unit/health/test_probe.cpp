@@ -62,7 +62,7 @@ struct BlockedSignals {
     BlockedSignals(const BlockedSignals&) = delete;
     BlockedSignals& operator=(const BlockedSignals&) = delete;
     ~BlockedSignals() {
-        // A signal that nobody took must not end the tests.
+        // A signal that was not consumed must not end the tests.
         const auto signals = handled_signals();
         const timespec at_once{};
         while (::sigtimedwait(&signals, nullptr, &at_once) > 0) {

@@ -261,7 +261,7 @@ TEST_CASE_METHOD(Fixture, "A server that does not answer delays no other request
     CHECK_FALSE(silent_done);
 }
 
-// curl tries ::1 first, where nobody listens, and then a new socket with the old one's number.
+// curl tries ::1 first, where no process listens, and then a new socket with the old one's number.
 TEST_CASE_METHOD(Fixture, "A host of two addresses of which one refuses answers as fast as any") {
     Server server{loop, http("200 OK", "", "here")};
     auto shortest = std::chrono::steady_clock::duration::max();

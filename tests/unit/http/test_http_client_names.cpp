@@ -217,7 +217,7 @@ TEST_CASE("Another request is answered while a name is looked up") {
         loop.run_one_for(10ms);
     }
     bool refused = false;
-    // Nobody listens in this network.
+    // No process listens in this network.
     client.get({.url = "http://127.0.0.1/"}, [&refused](const Result<HttpAnswer>& answer) { refused = !answer; });
     while (!refused) {
         REQUIRE(loop.run_one_for(20s) > 0);

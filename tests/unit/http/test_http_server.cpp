@@ -218,7 +218,7 @@ TEST_CASE("An address that can't be used is an error") {
     REQUIRE_FALSE(first.listen({"127.0.0.1", 0}));
     CHECK(first.port() != 0);
     CHECK(second.listen({"127.0.0.1", first.port()}) == boost::system::errc::address_in_use);
-    // TEST-NET-1 belongs to nobody (RFC 5737).
+    // TEST-NET-1 is assigned to no host (RFC 5737).
     CHECK(HttpServer{loop, handler}.listen({"192.0.2.1", 0}) == boost::system::errc::address_not_available);
     CHECK(HttpServer{loop, handler}.listen({"not an address", 0}));
 }

@@ -21,7 +21,7 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-/// A refresher whose token source answers when the test says so, on a clock that the test moves.
+/// A refresher whose token source answers when the test tells it to, on a clock that the test moves.
 class Refresher : private TokenSource, private TokenRefresher::Listener {
 public:
     explicit Refresher(milliseconds start_deadline = 60s) : limits_{55min, start_deadline} {}
@@ -384,7 +384,7 @@ TEST_CASE("In days of everything at once every promise is kept") {
 }
 
 TEST_CASE("Requests are bounded in any weather") {
-    // One for each second at the worst, and far fewer where tokens live long.
+    // At most one request for each second, and far fewer if the tokens have a long life.
     auto weather = storm;
     weather.failures = 1;
     weather.retry_afters = 0;
