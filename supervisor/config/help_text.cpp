@@ -36,10 +36,10 @@ std::string help_entry(const std::string& flag, const std::string& help) {
 std::string help_text(const std::vector<Setting>& settings, const std::vector<Switch>& switches) {
     std::string text =
         "prefect-supervisor [OPTIONS] [-- COMMAND [ARG...]]\n\n"
-        "Runs Prefect Server, or COMMAND, with a database token that never goes stale; as PID 1 or not.\n"
-        "A flag beats its environment variable, in parentheses, which beats the default, in brackets.\n\n";
-    text += help_entry("--help", "this text");
-    text += help_entry("--version", "version, commit, compiler and libraries");
+        "Runs Prefect Server, or COMMAND, and replaces its database token before it expires; as PID 1 or not.\n"
+        "A flag overrides its environment variable (in parentheses), which overrides the default (in brackets).\n\n";
+    text += help_entry("--help", "show this text and exit");
+    text += help_entry("--version", "show the version, commit, compiler and libraries, and exit");
     for (const auto& one : switches) {
         text += help_entry(one.flag, one.help);
     }
@@ -48,10 +48,10 @@ std::string help_text(const std::vector<Setting>& settings, const std::vector<Sw
         text += help_entry(setting.flag + ' ' + setting.placeholder, setting.help + variable);
     }
     text +=
-        "\nThe metadata server is GCE_METADATA_HOST, GCE_METADATA_ROOT or GCE_METADATA_IP, the first one set, as\n"
-        "host[:port], else 169.254.169.254.\n\n"
-        "Exit codes: the child's own; 128+n if signal n ended it; 127 not found; 126 not executable; 1 settings or no\n"
-        "first token; 2 usage.\n";
+        "\nThe metadata server is the first of GCE_METADATA_HOST, GCE_METADATA_ROOT and GCE_METADATA_IP that is set,\n"
+        "in the form host[:port]; without them it is 169.254.169.254.\n\n"
+        "The exit code is the child's own, or 128+n if signal n ended it. 127: the command was not found; 126: it is\n"
+        "not executable; 1: a setting is missing or no first token came; 2: wrong usage.\n";
     return text;
 }
 

@@ -153,8 +153,8 @@ std::vector<Setting> all_settings() {
                    port_parser([](Settings& s) -> std::uint16_t& { return s.port; })});
     all.push_back(
         {"SUPERVISOR_ROTATION", "--rotation", "MODE",
-         "restart: drain the child and start it with the new token; in-place: hand the token over by a "
-         "password file, no restart [restart]",
+         "restart: drain the child and start it again with the new token; in-place: hand the token over by a "
+         "password file, without a restart [restart]",
          "restart or in-place",
          word_parser<RotationMode>([](Settings& s) -> RotationMode& { return s.rotation; },
                                    {{"restart", RotationMode::restart}, {"in-place", RotationMode::in_place}})});
@@ -163,34 +163,35 @@ std::vector<Setting> all_settings() {
         "a token older than this is replaced as soon as the metadata server gives out another",
         [](Settings& s) -> milliseconds& { return s.refresh_interval; }, seconds{1}, hours{24}));
     all.push_back(duration_setting(
-        "SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout", "TERM to KILL when the child is restarted with a new token",
+        "SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout",
+        "time from TERM to KILL when the child is restarted with a new token",
         [](Settings& s) -> milliseconds& { return s.drain_timeout; }, milliseconds{1}, hours{1}));
     all.push_back(duration_setting(
         "SUPERVISOR_STOP_TIMEOUT", "--stop-timeout",
-        "TERM to KILL when we are stopped; Cloud Run kills everything after 10 s. 0s, only with --no-token: forward "
-        "the "
-        "stop, wait for the child alone, and kill nothing",
+        "time from TERM to KILL when the supervisor is stopped; Cloud Run kills every process after 10 s. 0s, which is "
+        "allowed only with --no-token: forward the stop, wait for the child alone, and kill nothing",
         [](Settings& s) -> milliseconds& { return s.stop_timeout; }, milliseconds{0}, hours{1}));
     all.push_back(duration_setting(
         "SUPERVISOR_START_DEADLINE", "--start-deadline", "how long to try for the first token",
         [](Settings& s) -> milliseconds& { return s.start_deadline; }, milliseconds{1}, hours{1}));
     all.push_back({"SUPERVISOR_TOKEN_SCOPE", "--token-scope", "URL",
-                   "the token's scope. https://www.googleapis.com/auth/sqlservice.login is enough for the login and "
-                   "safer: a leaked token is then good for nothing else [.../auth/cloud-platform]",
+                   "the token's scope. https://www.googleapis.com/auth/sqlservice.login is sufficient for the login "
+                   "and safer: a leaked token can then be used for nothing else [.../auth/cloud-platform]",
                    "a scope's URL", text_parser([](Settings& s) -> std::string& { return s.token_scope; })});
     all.push_back({"SUPERVISOR_HEALTH_ADDRESS", "--health-address", "ADDRESS",
-                   "where /livez, /readyz, /startupz and /status are answered, or off [0.0.0.0:8081]",
+                   "the address at which /livez, /readyz, /startupz and /status are answered, or off [0.0.0.0:8081]",
                    "an IP address and a port such as 0.0.0.0:8081 or [::]:8081, or off", parse_health_address});
-    all.push_back({"", "--ready-url", "URL",
-                   "what tells that the child is ready, or off [Prefect's own health page; off with --no-token]",
-                   "an http:// URL, or off", parse_ready_url});
+    all.push_back(
+        {"", "--ready-url", "URL",
+         "the URL whose answer shows that the child is ready, or off [Prefect's own health page; off with --no-token]",
+         "an http:// URL, or off", parse_ready_url});
     all.push_back({"", "--probe", "URL",
-                   "ask URL once and exit, 0 if the answer is 200 to 299, else 1: for a HEALTHCHECK such as --probe "
-                   "http://127.0.0.1:8081/readyz",
+                   "request URL once and exit, with 0 if the status is 200 to 299, otherwise with 1; for a HEALTHCHECK "
+                   "such as --probe http://127.0.0.1:8081/readyz",
                    "an http:// URL", parse_probe_url});
     all.push_back({"", "--kill-child", "WHEN",
-                   "on, off or auto: whether the kernel kills the child when we die without ending it [auto: unless we "
-                   "are PID 1, whose end is everybody's end]",
+                   "on, off or auto: whether the kernel kills the child when the supervisor dies without ending it "
+                   "[auto: unless it is PID 1, whose end ends every process]",
                    "auto, on or off",
                    word_parser<std::optional<bool>>([](Settings& s) -> std::optional<bool>& { return s.kill_child; },
                                                     {{"auto", std::nullopt}, {"on", true}, {"off", false}})});
@@ -218,9 +219,9 @@ std::vector<Setting> all_settings() {
 }
 
 std::vector<Switch> all_switches() {
-    return {{"--check", "check the settings, fetch one token, show what would run, exit",
+    return {{"--check", "check the settings, fetch one token, show what would run, and exit",
              [](Settings& s) { s.check_only = true; }},
-            {"--no-token", "be a plain init for COMMAND: no token, no rotation, all the rest",
+            {"--no-token", "be a plain init for COMMAND: no token and no rotation, but all other functions",
              [](Settings& s) { s.use_token = false; }},
             {"--single-child", "forward signals to the child alone, not to its group",
              [](Settings& s) { s.single_child = true; }}};
