@@ -144,7 +144,7 @@ def parse(arguments: list[str]) -> tuple[str, list[str], dict[str, Any]]:
 
 
 def log(command: str, names: list[str], flags: dict[str, Any]) -> None:
-    """gcloud logs every flag, those of a flags file too."""
+    """gcloud logs every flag, including those of a flags file."""
     if os.environ.get("CLOUDSDK_CORE_DISABLE_FILE_LOGGING") != "true":
         with open(f"{HOME}/logs", "a") as file:
             file.write(f"{command} {names} {flags}\n")

@@ -73,5 +73,5 @@ class GoogleCloud:
 
     @property
     def leftovers(self) -> list[str]:
-        """What only a running set-up may have."""
+        """The objects that may exist only while `setup` runs."""
         return [thing for thing in self.state if thing.startswith(("job ", "secret "))]

@@ -43,7 +43,7 @@ def normal_form(words: list[str]) -> str:
         elif "$" not in word and not word.endswith((".com", ".")) and "/" not in word:
             kept.append(word)
         elif "/" in word and not word.startswith("-") and "$" in word:
-            # An image, by its own name.
+            # This is an image, by its own name.
             kept.append(".../" + word.rpartition("/")[2])
     return " ".join(kept)
 

@@ -52,7 +52,7 @@ class Database:
 
 @pytest.fixture
 def database(database_emulator: GoogleEmulator, cloud: GoogleCloud) -> Iterator[Database]:
-    """Set-up makes it, in a server that wants the administrator's password."""
+    """`setup` creates it, in a server that requires the administrator's password."""
     database = Database(database_emulator, "prefect_on_cloud_run")
     rules = Path(database_emulator.socket_directory) / "data/pg_hba.conf"
     wanted = f"local all {ADMINISTRATOR} scram-sha-256\n"

@@ -1,4 +1,4 @@
-"""setup, deploy and cleanup against a project in the stand-in."""
+"""setup, deploy and cleanup are run against a project in the stand-in."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_an_instance_that_is_not_ready_is_waited_for_by_the_user(cloud: GoogleCl
 
 
 def test_an_error_other_than_not_found_creates_nothing(cloud: GoogleCloud) -> None:
-    """No permission to look is not the same as nothing there."""
+    """A lack of permission to look at an object does not mean that the object is missing."""
     result = cloud.script("setup", STAND_IN_FAIL="each gcloud compute networks describe")
     assert result.returncode != 0
     assert not any(command[:4] == ["gcloud", "compute", "networks", "create"] for command in cloud.commands)

@@ -29,7 +29,7 @@ def sql_blocks() -> list[str]:
 
 
 def refused_statements() -> list[tuple[str, str]]:
-    """Of the table of what does not work: who tried, and what."""
+    """The rows of the table of statements that do not work: the role and the statement."""
     rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \| (.+) \|$", section(), re.MULTILINE)
     return [(user, statement) for user, statement, answer in rows if "works" not in answer.partition("(")[0]]
 

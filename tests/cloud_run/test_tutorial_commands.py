@@ -394,7 +394,7 @@ def at(value: Any, path: str) -> Any:
 
 
 def test_the_scripts_run_no_command_that_is_neither_the_tutorials_nor_known(ran: Ran) -> None:
-    """A new command is to be thought of here: what it is for, and whether clean-up undoes it."""
+    """A new command needs an entry here: its purpose, and whether cleanup undoes it."""
     beyond_the_tutorial = (
         "gcloud run services add-iam-policy-binding",
         "gcloud secrets ",

@@ -1,4 +1,4 @@
-"""verify against a server that answers as Prefect's API does."""
+"""verify is run against a server that answers as Prefect's API does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN = "22222222-2222-4222-8222-222222222222"
 
 
 class Prefect:
-    """What it answers, by method and path; the states of a run grow by one with each question."""
+    """The answers by method and path; the states of a run grow by one with each request."""
 
     def __init__(self) -> None:
         self.states = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED"]
@@ -81,7 +81,7 @@ def test_a_run_is_followed_until_it_completes(cloud: GoogleCloud, prefect: Prefe
         f"verify: the run is {state}" for state in ("scheduled", "pending", "running", "completed")
     ]
     assert said[-1] == "verify: all is well"
-    # A URL is enough: gcloud is not asked.
+    # A URL is sufficient: gcloud is not asked.
     assert cloud.commands == []
 
 

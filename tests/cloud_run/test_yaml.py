@@ -1,4 +1,4 @@
-"""The YAML files against what Cloud Run's API knows, as record_gcloud.py wrote it down."""
+"""The YAML files are compared with the schema of Cloud Run's API, which record_gcloud.py recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCALARS = {"string": str, "integer": int, "boolean": bool}
 
 
 def load(name: str) -> Any:
-    """With its placeholders: they stand only where a text is wanted."""
+    """The file is read with its placeholders, which stand only in places where a text is required."""
     return yaml.safe_load((SCRIPTS / name).read_text())
 
 

@@ -76,7 +76,7 @@ class System:
         return answer.raise_for_status().json()
 
     def rotate(self) -> str:
-        """Has the server get a new token, and returns its hash once it is handed over."""
+        """Makes the server get a new token, and returns the token's hash once it is handed over."""
         token = self.emulator.rotate().hash
         # As after a thaw, the supervisor looks at once whether a new token is due.
         self.compose("kill", "--signal", "CONT", "server")
@@ -91,7 +91,7 @@ class System:
         self.compose("exec", "-T", "worker", "touch", PERMISSION)
 
     def runs(self, deployment: str, *, scheduled: bool) -> list[dict[str, Any]]:
-        """Those that Prefect's scheduler made, or those that somebody asked for."""
+        """The runs that Prefect's scheduler made, or those that a client requested."""
         runs = self.api("POST", "/flow_runs/filter", json={"deployments": {"id": {"any_": [deployment]}}})
         return [run for run in runs if run["auto_scheduled"] == scheduled]
 
@@ -147,7 +147,7 @@ def system(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 
 
 class Browser:
-    """Headless Chromium, which looks up no name, so that nothing of a page waits for the world outside."""
+    """Headless Chromium, which looks up no name, so that no part of a page waits for the internet."""
 
     def __init__(self, ui: str, profile: str) -> None:
         self._ui = ui
@@ -268,7 +268,7 @@ def test_step_4_a_quick_run_completes_across_a_token_rotation(system: System, br
 
 
 def test_runs_are_scheduled_by_the_deployments_cron(system: System) -> None:
-    """Prefect 3.8.8 with SQLAlchemy 2.1.9 made none, and all probes were 200."""
+    """Prefect 3.8.8 with SQLAlchemy 2.1.9 made no runs, and all probes answered 200."""
     deployment = system.deployment()
     (schedule,) = deployment["schedules"]
     assert schedule["active"] and schedule["schedule"]["cron"] == "0 * * * *"

@@ -1,4 +1,4 @@
-"""The images by themselves: what they add to Prefect's, who is PID 1, and the base image's own feature."""
+"""The images by themselves: their additions to Prefect's image, the process with PID 1, and EXTRA_PIP_PACKAGES."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ENVIRONMENT = {"SUPERVISOR_REFRESH_INTERVAL": "1s", "SUPERVISOR_STOP_TIMEOUT": "
 
 
 def rotate(google: Google, server: Server) -> str:
-    """Has the server get a new token; returns its hash."""
+    """Makes the server get a new token, and returns the token's hash."""
     token = google.emulator.rotate().hash
     # As after a thaw, the supervisor looks at once whether a new token is due.
     server.signal("SIGCONT")

@@ -1,4 +1,4 @@
-"""Programs for the supervisor to run, which tell on standard output what happens to them.
+"""Programs for the supervisor to run, which report on standard output what happens to them.
 
 Each is a function of this file and runs as `python children.py NAME ARGUMENTS...`; `child("NAME", ...)` is
 that command. What one of them waits for is an event that a test or another process causes, and never a time.

@@ -134,7 +134,7 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Of its PID 1, as the machine sees it."""
+        """The pid of the container's PID 1, as the machine sees it."""
         return int(self._state()["Pid"])
 
     def exit_codes(self) -> list[int]:
@@ -153,11 +153,11 @@ class Container:
         return bool(self._state()["OOMKilled"])
 
     def wait_healthy(self, timeout: float = START_LIMIT) -> None:
-        """By the image's HEALTHCHECK."""
+        """Waits until the image's HEALTHCHECK succeeds."""
         self._wait_for(lambda: self._state()["Health"]["Status"] == "healthy", "being healthy", timeout)
 
     def check_health(self) -> tuple[int, str]:
-        """Runs what HEALTHCHECK runs, now."""
+        """Runs the command of HEALTHCHECK now."""
         _, *command = self._container.image.attrs["Config"]["Healthcheck"]["Test"]
         return self.run(*command)
 

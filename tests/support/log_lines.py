@@ -1,4 +1,4 @@
-"""What the supervisor writes to standard output, told apart from what its child writes there."""
+"""The supervisor's lines on standard output, separated from those of its child."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class PrefectLoad:
 
     @property
     def requests(self) -> list[Request]:
-        """Those that are over, in the order in which they ended."""
+        """The finished ones, in the order in which they ended."""
         with self._changed:
             return list(self._requests)
 

@@ -28,7 +28,7 @@ class Process:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it was started with; empty for a zombie, and for what must not be looked at."""
+        """The arguments it was started with; empty for a zombie, and for a process that must not be inspected."""
         entries = _read(self.directory / "environ").decode(errors="surrogateescape").split("\0")
         return dict(entry.partition("=")[::2] for entry in entries if "=" in entry)
 
@@ -67,12 +67,12 @@ def all_processes() -> list[Process]:
 
 
 def children_of(pid: int) -> list[Process]:
-    """Zombies too."""
+    """Zombies are included."""
     return [process for process in all_processes() if process.parent == pid]
 
 
 def marked_pids(mark: str) -> list[int]:
-    """Of all living processes whose mark starts with `mark`; zombies have no environment any more."""
+    """All living processes whose mark starts with `mark`; zombies no longer have an environment."""
     wanted = f"{MARK}={mark}".encode()
     pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
     return [

@@ -12,7 +12,7 @@ _TELLING = 40
 
 
 def leaks_in(content: str | bytes, tokens: Iterable[MintedToken]) -> list[int]:
-    """The numbers of the tokens whose text is in there: numbers, for a test's report is a log, too."""
+    """The numbers of the tokens whose text it contains; not the texts, because a test's report is a log, too."""
     searched = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     return [token.number for token in tokens if token.text[:_TELLING].encode() in searched]
 

@@ -1,4 +1,4 @@
-"""Starts the real binary for a test, reads its log as it comes, and leaves nothing of it behind.
+"""Starts the real binary for a test, reads its log as it is written, and leaves no process or file behind.
 
     with GoogleEmulator(postgres=False) as emulator, Supervisor(command=["sleep", "60"], emulator=emulator) as supervisor:
         supervisor.wait_for_log("child: started")
@@ -209,7 +209,7 @@ class Supervisor:
         return {name: value for name, value in values.items() if value is not None}
 
     def end(self) -> None:
-        """Asks it to end, kills what does not, and frees everything. May be called twice."""
+        """Asks it to end, kills the processes that do not end, and frees everything. May be called twice."""
         process = self.process
         try:
             if process is not None and process.poll() is None:
@@ -281,7 +281,7 @@ class Supervisor:
 
     @functools.cached_property
     def pid(self) -> int:
-        """The supervisor's own, as seen from here."""
+        """The supervisor's own pid, as seen from this process."""
         process = self.process
         assert process, "it was not started"
         if not self._pid1 and not self._through and not self._terminal:
@@ -305,13 +305,13 @@ class Supervisor:
 
     @property
     def child_pid(self) -> int:
-        """Of the newest child that the log tells of; inside of the namespace for PID 1."""
+        """The pid of the newest child in the log; with PID 1 it is the pid inside of the namespace."""
         started = [line for line in self.log if line.message == "child: started"]
         assert started, f"no child was started:\n{self.transcript()}"
         return int(started[-1].fields["pid"])
 
     def wait(self, timeout: float = LIMIT) -> int:
-        """Its exit code; -N if signal N ended itself. Everything it wrote has been read then."""
+        """The exit code, or -N if signal N ended the process itself. Its whole output has been read then."""
         assert self.process, "it was not started"
         try:
             code = self.process.wait(timeout)
@@ -332,7 +332,7 @@ class Supervisor:
         return self.wait(timeout)
 
     def processes(self) -> list[Process]:
-        """All that live of its tree: itself and every descendant, wherever it was reparented."""
+        """All living processes of its tree: itself and every descendant, wherever it was reparented."""
         found = {process.pid: process for process in marked_processes(self.mark)}
         if self.process and self.alive:
             # Only root may read the environment of a process that gives no core file, as the supervisor is.
@@ -343,7 +343,7 @@ class Supervisor:
         return list(found.values())
 
     def signal_tree(self, number: int) -> None:
-        """SIGSTOP to all of its processes is what a frozen instance is like."""
+        """SIGSTOP to all of its processes has the effect of a frozen instance."""
         for pid in marked_pids(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -367,7 +367,7 @@ class Supervisor:
 
     @property
     def log(self) -> list[LogLine]:
-        """Its own lines of standard output."""
+        """The process's own lines of standard output."""
         with self._changed:
             return list(self._log)
 
@@ -451,7 +451,7 @@ class Supervisor:
 
 
 def run(*arguments: str, timeout: float = LIMIT, **options: Any) -> Supervisor:
-    """Starts a supervisor that ends by itself, waits for it, and hands it back with all it wrote."""
+    """Starts a supervisor that ends by itself, waits for it, and returns it with its whole output."""
     options.setdefault("health", False)
     with Supervisor(*arguments, **options) as supervisor:
         supervisor.wait(timeout)
@@ -460,6 +460,6 @@ def run(*arguments: str, timeout: float = LIMIT, **options: Any) -> Supervisor:
 
 @contextlib.contextmanager
 def listening(port: int = 0, host: str = "127.0.0.1") -> Iterator[socket.socket]:
-    """Somebody else's socket on a port."""
+    """A socket of another program on a port."""
     with socket.create_server((host, port)) as server:
         yield server

@@ -61,12 +61,12 @@ class Trace:
 
     @property
     def command(self) -> list[str]:
-        """Starts what comes behind it, and ends with its exit code."""
+        """Starts the command behind it, and ends with that command's exit code."""
         return [*_STRACE, *self._options]
 
     @contextlib.contextmanager
     def attached(self, pid: int) -> Iterator[None]:
-        """Traces a process that runs already, and leaves it alone again at the end."""
+        """Traces a process that runs already, and detaches from it at the end."""
         # Its options are those for the process alone: children that it has already are not looked at.
         with subprocess.Popen(
             ["strace", "--quiet=all", "--signal=none", *self._options, "-p", str(pid)],
@@ -95,7 +95,7 @@ class Trace:
         return self.count("(INJECTED)")
 
     def count(self, text: str) -> int:
-        """How often strace wrote it so far."""
+        """How often strace has written it so far."""
         with contextlib.suppress(FileNotFoundError):
             return self._file.read_text(errors="replace").count(text)
         return 0
@@ -142,7 +142,7 @@ class NameServer:
         self.address = ""
 
     def __enter__(self) -> NameServer:
-        # All of 127.0.0.0/8 is the loopback interface's. Another test may have taken an address.
+        # All of 127.0.0.0/8 belongs to the loopback interface. Another test may use an address already.
         for number in itertools.count(os.getpid() % 50_000):
             self.address = f"127.53.{number // 250 % 250}.{number % 250 + 1}"
             with contextlib.suppress(OSError):
@@ -187,7 +187,7 @@ class NameServer:
 
 @functools.cache
 def why_no_names() -> str | None:
-    """What keeps a test from giving the program a name server of its own."""
+    """The reason why a test can't give the program a name server of its own."""
     if os.geteuid() != 0:
         return "only root may mount another /etc/resolv.conf and listen on port 53"
     tried = subprocess.run(
@@ -207,7 +207,7 @@ _MOUNT = re.compile(r"^\S+ (\S+) cgroup (\S+)", re.MULTILINE)
 
 
 def _freezer_directory() -> Path | None:
-    """That of our own group in the freezer's hierarchy of version 1 (cgroups(7))."""
+    """The path of our own group in the freezer's hierarchy of version 1 (cgroups(7))."""
     found = [point for point, options in _MOUNT.findall(Path("/proc/self/mounts").read_text()) if "freezer" in options]
     own = re.search(r"^\d+:[^:]*\bfreezer\b[^:]*:(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
     return Path(found[0], own[1].lstrip("/")) if found and own else None

@@ -116,7 +116,7 @@ password file (`unlink`, `rmdir`).
 class Outcome:
     text: str
     faults: tuple[str, ...]
-    """What must never happen, such as a child that is left behind."""
+    """Events that must never happen, such as a child that is left behind."""
 
 
 def observe(call: str, error: str, emulator: GoogleEmulator) -> Outcome:
@@ -142,7 +142,7 @@ def observe(call: str, error: str, emulator: GoogleEmulator) -> Outcome:
 
 @dataclass
 class _Life:
-    """What was seen of one supervisor."""
+    """The observations of one supervisor."""
 
     started: bool
     lacks: list[str]
@@ -249,7 +249,7 @@ def _settled(line: str) -> str:
 
 
 def row(call: str, emulator: GoogleEmulator) -> tuple[str, list[str]]:
-    """The line of the table, and what must never happen and did."""
+    """The line of the table, and the forbidden events that happened."""
     with ThreadPoolExecutor(len(ERRORS)) as pool:
         outcomes = list(pool.map(lambda error: observe(call, error, emulator), ERRORS))
     cells = [f"`{call}`", PURPOSES[call], *(outcome.text for outcome in outcomes)]

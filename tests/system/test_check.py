@@ -1,4 +1,4 @@
-"""--check: says what would run, and gives no secret away."""
+"""--check shows what would run, and reveals no secret."""
 
 from __future__ import annotations
 

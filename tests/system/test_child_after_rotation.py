@@ -1,4 +1,4 @@
-"""What test_child_process.py shows of the first child is true of the one after a rotation as well."""
+"""The properties of the first child that test_child_process.py shows hold for the child after a rotation, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of process the child is: nothing of the supervisor's own state gets into it."""
+"""The attributes of the child's process: it inherits none of the supervisor's own state."""
 
 from __future__ import annotations
 

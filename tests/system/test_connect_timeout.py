@@ -1,4 +1,4 @@
-"""A metadata server that drops connections: the connect limit of 2 s ends the try, and not the 5 s for the whole."""
+"""A metadata server that drops connections: the connect limit of 2 s ends the attempt, not the 5 s for the whole."""
 
 from __future__ import annotations
 

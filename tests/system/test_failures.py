@@ -42,12 +42,12 @@ def serving_child(folder: Path) -> list[str]:
 def password_file(supervisor: Supervisor) -> Path:
     process = find_process(supervisor.child_pid)
     assert process
-    # As the child sees it, for it may have another /dev/shm than we.
+    # The path as the child sees it, because the child may have another /dev/shm than this process.
     return Path(f"{process.directory}/root{process.environment['PGPASSFILE']}")
 
 
 def wait_for_handover(supervisor: Supervisor, emulator: GoogleEmulator, timeout: float = 30.0) -> None:
-    """Until the child's password file holds the token that the metadata server gives out now."""
+    """Waits until the child's password file holds the token that the metadata server gives out now."""
     file = password_file(supervisor)
 
     def handed_over() -> bool:

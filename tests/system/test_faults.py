@@ -1,4 +1,4 @@
-"""What the machine does to the program: it forbids, refuses memory and forks, freezes, and kills."""
+"""Faults of the machine: it forbids calls, refuses memory and forks, freezes the program, and kills it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def password_file(supervisor: Supervisor) -> Path:
 
 
 SIDE_BY_SIDE = 3
-"""Which of the two events is handled first is the kernel's choice."""
+"""The kernel decides which of the two events is handled first."""
 
 
 @pytest.mark.long
@@ -138,7 +138,7 @@ def fill_memory(port: int, stack: ExitStack) -> None:
 
 @contextmanager
 def no_more_memory(pid: int) -> Iterator[None]:
-    """The process keeps what it has, and gets nothing more (getrlimit(2): RLIMIT_AS)."""
+    """The process keeps the memory that it has, and gets no more (getrlimit(2): RLIMIT_AS)."""
     found = find_process(pid)
     assert found
     size = int(found.status["VmSize"].split()[0]) * 1024
@@ -308,7 +308,7 @@ def test_a_child_does_not_outlive_a_killed_supervisor(rotation: str, tokens: Goo
         wait_until(gone, "the end of the child")
 
 
-# A zombie that was there before
+# A zombie that existed before the start
 
 INHERITS_A_ZOMBIE = """
 import os, sys
@@ -319,7 +319,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def test_a_zombie_inherited_at_the_start_is_reaped() -> None:
-    """No SIGCHLD will tell of it. Its parent became us by exec."""
+    """No SIGCHLD will report it, because its parent became the supervisor by exec."""
     with Supervisor(
         "--no-token",
         command=["sleep", "600"],
@@ -376,7 +376,7 @@ def lines_that_name(port: int, supervisor: Supervisor) -> list[str]:
 def test_another_program_on_prefects_port_is_named_before_the_launch(
     runs_prefect: bool, tokens: GoogleEmulator, tmp_path: Path
 ) -> None:
-    """Prefect would die of it, seconds after the other program's answer had passed for its own."""
+    """Prefect would end because of it, seconds after the other program's answer had been taken for Prefect's."""
     prefect = tmp_path / "prefect"
     prefect.write_text("#!/bin/sh\nexec sleep 600\n")
     prefect.chmod(0o755)

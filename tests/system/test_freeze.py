@@ -45,7 +45,7 @@ def serving_child(folder: Path) -> list[str]:
 
 
 def refuse_the_next_request(emulator: GoogleEmulator, supervisor: Supervisor) -> None:
-    """Until the supervisor waits for five minutes, the most that it grants to a Retry-After."""
+    """Waits until the supervisor waits for five minutes, the longest Retry-After that it honours."""
     emulator.script(PATIENCE)
     failure = supervisor.wait_for_log("token: can't get one")
     assert failure.fields["next_try_ms"] == 300_000
@@ -206,7 +206,7 @@ def traced(pid: int, output: Path, *options: str) -> Iterator[Callable[[], str]]
 
 @contextlib.contextmanager
 def idle_supervisor(*arguments: str, emulator: GoogleEmulator) -> Iterator[Supervisor]:
-    """One whose loop has nothing to do but to look at the clocks."""
+    """A supervisor whose loop only has to look at the clocks."""
     with Supervisor(
         *("--rotation", "in-place", "--ready-url", "off", *arguments), emulator=emulator, command=["sleep", "600"]
     ) as supervisor:

@@ -1,4 +1,4 @@
-"""The health port: the answer of each path in each state, and that no client can delay another one."""
+"""The health port: each path has the right answer in each state, and no client can delay another one."""
 
 from __future__ import annotations
 

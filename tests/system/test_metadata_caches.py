@@ -60,7 +60,7 @@ def test_an_unchanged_token_is_asked_for_again_with_growing_pauses(mode: str) ->
             line = supervisor.wait_for_log(UNCHANGED, count=count, timeout=60)
             assert line.severity == "DEBUG"
             planned = supervisor.status()["next_refresh_in_seconds"]
-            # A machine that is so busy that the next answer has come by now tells nothing about this pause.
+            # If the machine is so busy that the next answer has come already, this pause can't be checked.
             if sum(UNCHANGED in message for message in supervisor.messages()) == count:
                 assert planned <= pause
                 checked += 1

@@ -97,7 +97,7 @@ def code_spans() -> list[str]:
 
 
 def missing(literals: list[str]) -> list[str]:
-    """Those that no code span of the document has, without the punctuation that joins them to a value."""
+    """The texts that no code span of the document has, without the punctuation that joins them to a value."""
     parts = [part for literal in literals for part in literal.replace(r"\n", "").split("%s")]
     texts = [part.replace(r"\"", '"').strip(" :;,") for part in parts]
     return [text for text in texts if not any(text in span for span in code_spans())]

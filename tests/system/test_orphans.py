@@ -39,7 +39,7 @@ def test_orphans_are_ours(pid1: bool) -> None:
 
 @both
 def test_an_orphans_exit_code_is_not_ours(pid1: bool) -> None:
-    """256 orphans end with every exit code there is, then the child does with its own."""
+    """256 orphans end with every possible exit code, and then the child ends with its own."""
     command = ["sh", "-c", '"$@" & sleep 600 & wait $!; exit 5', "sh", *child("makes_orphans", 256)]
     with Supervisor("--no-token", command=command, pid1=pid1) as supervisor:
         supervisor.wait_for_output("made")

@@ -1,4 +1,4 @@
-"""The password file of `--rotation in-place`: its second place, and the drivers that read it."""
+"""The password file of `--rotation in-place`: its second directory, and the drivers that read it."""
 
 from __future__ import annotations
 

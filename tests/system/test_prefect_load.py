@@ -27,7 +27,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def server(status: int = 200) -> Iterator[int]:
-    """Answers every question of the load in the way Prefect does, or with another status."""
+    """Answers every request of the load as Prefect does, or with another status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -38,7 +38,7 @@ LOG_PRECISION = 0.001
 
 @dataclass(frozen=True)
 class Rotation:
-    """One rotation as the log tells it. Times are seconds since the epoch."""
+    """One rotation as the log shows it. Times are seconds since the epoch."""
 
     token: str
     fresh: float
@@ -54,7 +54,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one rotation cost the users of the API."""
+    """The effect of one rotation on the users of the API."""
 
     without_answer_ms: int
     drain_ms: int
@@ -93,7 +93,7 @@ def cost_of(rotation: Rotation, load: PrefectLoad) -> Cost:
 
 
 def check_token_was_in_hand(rotation: Rotation, requests: list[MetadataRequest]) -> None:
-    """The order of the log's lines says so already. Here the time at which the metadata server began its answer does."""
+    """The order of the log's lines shows it already. Here it is shown by the time at which the server began its answer."""
     answered = [request.answered for request in requests if request.token == rotation.token]
     assert answered, f"the metadata server gave out no token {rotation.token}"
     assert answered[0] and answered[0] <= rotation.fresh + LOG_PRECISION

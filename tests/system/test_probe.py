@@ -27,7 +27,7 @@ from supervisor import (
 
 
 def probe(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With no environment at all: it needs no setting."""
+    """The environment is empty, since no setting is needed."""
     command = [str(BINARY), *arguments, "--probe", url]
     return subprocess.run(command, env={}, capture_output=True, text=True, timeout=30)
 

@@ -32,7 +32,7 @@ def talkative(folder: Path) -> dict[str, str]:
 
 
 class Search:
-    """Collects what can be read of a run while it lasts, and looks for the emulator's tokens in it."""
+    """Collects everything that can be read of a run while it lasts, and looks for the emulator's tokens in it."""
 
     def __init__(self, emulator: GoogleEmulator, supervisor: Supervisor, rotation: str) -> None:
         self.emulator, self.supervisor, self.rotation = emulator, supervisor, rotation

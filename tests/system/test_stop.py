@@ -1,4 +1,4 @@
-"""TERM and INT to the supervisor: the child drains, everything ends in time, and nothing is left."""
+"""TERM and INT to the supervisor: the child drains, every process ends in time, and none is left."""
 
 from __future__ import annotations
 

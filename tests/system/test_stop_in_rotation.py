@@ -1,4 +1,4 @@
-"""Rotations by restart with children of every manner, and stops that come in the middle of one.
+"""Rotations by restart with children of every kind, and stops that come during a rotation.
 
 A rotation comes 30 s after the child's start at the earliest. So all of these supervisors run side by side,
 and each of them is one part of the one test. What a part must do before a timeout of the supervisor, it has

@@ -83,7 +83,7 @@ private:
     }
 };
 
-/// A child that has run for a minute, so that the floor between restarts does not matter.
+/// A child that has run for a minute, so that the minimum time between restarts does not matter.
 struct Running : Nursery {
     explicit Running(Child::Options options = {.command = {"prefect"}}) : Nursery(std::move(options)) {
         child.start();
@@ -380,7 +380,7 @@ TEST_CASE("A zombie that was inherited is reaped without a SIGCHLD") {
 
 namespace {
 
-/// A story in which everything happens by chance to the real Child, until it ends.
+/// A random walk: random events happen to the real Child until it ends.
 class Story : public Nursery {
 public:
     explicit Story(std::uint64_t seed) : Nursery({.command = {"prefect"}}), dice_(seed) {}

@@ -52,7 +52,7 @@ std::vector<LogLine> lines(const Actions& actions) {
     return found;
 }
 
-/// A child that has run for a minute, so that the floor between restarts is no matter.
+/// A child that has run for a minute, so that the minimum time between restarts does not matter.
 ChildLifecycle running() {
     ChildLifecycle lifecycle{settings};
     lifecycle.start();

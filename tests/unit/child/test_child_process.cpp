@@ -36,7 +36,7 @@ LaunchFault fault_of(const std::vector<std::string>& command, const Environment&
     return pid.error();
 }
 
-/// Launches in this process, which must have no other child, and tells how it went in one line. No child is left.
+/// Launches in this process, which must have no other child, and returns the outcome in one line. No child is left.
 std::string report_of(const std::vector<std::string>& command) {
     const auto pid = launch(command, {{"PATH", path}}, {});
     if (pid) {
@@ -245,7 +245,7 @@ TEST_CASE("What older kernels lack and sandboxes forbid is not needed") {
 }
 
 TEST_CASE("The child dies with its parent if it is asked to") {
-    // The child is ours when its parent, which starts it, has ended.
+    // The child becomes ours when its parent, which starts it, has ended.
     REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
     for (const bool asked : {true, false}) {
         const auto pid = std::stoi(in_own_process([asked] {

@@ -37,7 +37,7 @@ TEST_CASE("We stay in a directory to which no path leads back") {
     fs::create_directory(path);
     CHECK(left_from(path, [&path] { fs::remove(path); }) == "nothing -> gone");
 
-    // Another one took its name.
+    // Another directory has taken its name.
     fs::create_directory(path);
     const auto replaced = left_from(path, [&] {
         fs::rename(path, folder.path("renamed"));

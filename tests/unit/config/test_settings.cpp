@@ -82,7 +82,7 @@ std::string text_of(std::chrono::milliseconds duration) { return std::to_string(
 std::vector<Row> rows() {
     const Arguments bad_ports{"0", "65536", "-1", "80a", "80 ", "0x50"};
     const Arguments bad_durations{"5", "-5s", "1.5h", "30m1h", "5d", "0s", "99999999999999999999h"};
-    // 0s has a line of its own, for it is allowed with --no-token.
+    // 0s has a line of its own, because it is allowed with --no-token.
     const Arguments bad_stop_timeouts{"5", "-5s", "1.5h", "30m1h", "5d", "99999999999999999999h"};
     static const TemporaryFile certificate{"certificate"};
     static const TemporaryFile other_certificate{"certificate"};
@@ -392,7 +392,7 @@ TEST_CASE("Prefect and the health server can't have the same port") {
         CHECK(mentions(refused, "--health-address"));
     }
     CHECK(read({"--port", "8081", "--health-address", "off"}).port == 8081);
-    // PORT means nothing to us then.
+    // The supervisor does not use PORT then.
     CHECK(read_settings({"--no-token", "--port", "8081", "--", "true"}, {}).has_value());
     CHECK(read_settings({"--port", "8081", "--ready-url", "off", "--", "true"}, database).has_value());
     CHECK(read_settings({"--port", "8081", "--probe", "http://127.0.0.1:8081/readyz"}, {}).has_value());

@@ -120,7 +120,7 @@ TEST_CASE("A new token replaces the file and nothing else is left in the directo
     const TestFolder folder;
     auto file = made_in(folder);
     std::ifstream reader{file.path()};
-    // What a writer left that was interrupted must not be in the way.
+    // A file that an interrupted writer left behind must not prevent the next write.
     std::ofstream{file.path() + ".next"} << "half";
     ::chmod((file.path() + ".next").c_str(), 0644);
     CHECK_FALSE(file.replace(second));
@@ -144,7 +144,7 @@ TEST_CASE("A directory that was removed is made again at the same path") {
         CHECK(text_of(path) == line);
         CHECK(mode_of(directory_of(file)) == 0700);
         CHECK(mode_of(path) == 0600);
-        // It is as much ours as the first one was.
+        // It belongs to us as the first one did.
         CHECK(sweep_password_directories({folder.path()}).empty());
     }
 }
@@ -248,7 +248,7 @@ TEST_CASE("The directory of an owner that was killed is swept, and that of a liv
     const auto living = made_in(folder);
     const std::vector<std::string> places{"/no/such/directory", folder.path()};
     CHECK(sweep_password_directories(places).empty());
-    // Its child lives on and holds nothing.
+    // Its child keeps running and holds no lock.
     owner.kill();
     const auto removed = sweep_password_directories(places);
     REQUIRE(removed.size() == 1);

@@ -16,7 +16,7 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-/// A checker whose questions the test answers.
+/// A checker whose requests are answered by the test.
 struct Asking {
     explicit Asking(std::optional<std::string> url = "http://127.0.0.1:8080/api/health") : url_(std::move(url)) {}
 

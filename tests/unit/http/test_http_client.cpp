@@ -46,7 +46,7 @@ void look_and_free(void* memory) noexcept {
 
 }  // namespace
 
-// All that C++ code frees passes here.
+// All memory that C++ code frees passes through here.
 void* operator new(std::size_t size) {
     if (void* memory = std::malloc(size)) {
         return memory;

@@ -42,7 +42,7 @@ public:
     /// The server may close while it is being sent to.
     void send(const std::string& bytes) const { ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL); }
 
-    /// All that comes until `end`, or until the server closes.
+    /// Everything that is received until `end`, or until the server closes.
     [[nodiscard]] std::string read_until(const std::string& end) const {
         std::string text;
         std::array<char, 4096> some{};

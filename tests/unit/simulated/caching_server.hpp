@@ -10,7 +10,7 @@
 
 namespace simulated {
 
-/// When the metadata server parts with the token in its cache. The times are those of a token of one hour and
+/// When the metadata server replaces the token in its cache. The times are those of a token of one hour and
 /// shrink with shorter ones.
 enum class CacheModel {
     new_at_300_s,        ///< Compute Engine: another token from 5 minutes before the end on
@@ -60,7 +60,7 @@ public:
     }
 
     [[nodiscard]] static std::string text_of(unsigned number) { return "ya29." + std::to_string(number); }
-    /// When the newest token ends.
+    /// When the newest token expires.
     [[nodiscard]] milliseconds end() const { return cached_.end; }
     [[nodiscard]] unsigned minted() const { return cached_.number; }
 

@@ -29,7 +29,7 @@ public:
         std::optional<int> code{};  ///< a zombie with this exit code
     };
 
-    /// What the next launches bring: a fault, or a child.
+    /// The results of the next launches: a fault, or a child.
     std::vector<LaunchFault> launch_faults{};
     bool next_obeys_term = true;
     bool next_obeys_kill = true;

@@ -20,7 +20,7 @@ using supervisor::RefreshSchedule;
 using supervisor::TokenAnswer;
 using supervisor::TokenRefresher;
 
-/// What goes wrong around the schedule. Times between two events are drawn evenly from 0 to twice the mean.
+/// The faults around the schedule. Times between two events are drawn evenly from 0 to twice the mean.
 struct Weather {
     milliseconds shortest_latency{1};
     milliseconds longest_latency{20};

@@ -13,7 +13,7 @@ using supervisor::Moment;
 /// Which of the process's clocks go on while its instance is frozen.
 enum class Counting { both, wall_only, boot_only };
 
-/// The world's time, and what the two clocks of a process make of it.
+/// The world's time, and the readings that the two clocks of a process derive from it.
 class Clock {
 public:
     [[nodiscard]] milliseconds world() const { return world_; }

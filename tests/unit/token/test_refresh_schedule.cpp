@@ -152,7 +152,7 @@ TEST_CASE("The pauses of a caching server end where the margin starts and begin 
 
 TEST_CASE("The closer the end the sooner the next try but never within a second") {
     auto schedule = with_token(60s);
-    // The margin starts 3.75 s before the end.
+    // The margin starts 3.75 s before the expiry.
     auto now = schedule.next_request();
     answer(schedule, now, "first", 4s);
     CHECK(pause(schedule, now) == 1875ms);

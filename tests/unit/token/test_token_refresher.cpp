@@ -243,7 +243,7 @@ void run_everywhere(const Weather& weather, milliseconds length, std::uint64_t f
             for (const auto interval : intervals) {
                 World world{.model = model, .life = life, .refresh_interval = interval, .weather = weather};
                 world.seed = seed++;
-                // From a new one to one that the model is about to part with.
+                // The ages range from a new token to one that the model is about to replace.
                 world.first_age = life * static_cast<int>(world.seed % 5) * 22 / 100;
                 INFO(description(world));
                 const auto report = Refresh{world}.run(length);
@@ -304,7 +304,7 @@ TEST_CASE("However old the first token is it does not run out in calm weather") 
 
 // The bound on requests for each token life in calm weather, the adopting one included. A token of one hour with the
 // default refresh interval of 55 minutes takes at most 7; the most is 61, for an interval of a minute. Tokens of 5 and
-// of 20 minutes take more than one because the margin of 225 s comes long before these servers part with them.
+// of 20 minutes take more than one because the margin of 225 s comes long before these servers replace them.
 TEST_CASE("The number of requests in a token's life is bounded") {
     struct Row {
         milliseconds life;
