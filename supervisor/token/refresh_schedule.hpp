@@ -10,14 +10,14 @@ namespace supervisor {
 
 // When to ask the metadata server for a token, and what an answer means. Pure policy: no I/O, no clock of its own,
 // no randomness; the time and the random number (0 <= random < 1) are arguments. It knows no secret: the caller says
-// whether an answer was the token in hand once more.
+// whether an answer was the current token once more.
 //
 // The metadata server caches. It gives out the same token until 5 minutes before its end (Compute Engine), 4 minutes
 // (the smallest cache Google's client libraries know) or 1 minute (GKE, which answers the old token while it fetches
 // the new one). So a fetch is no refresh: only a token with another text is, and asking too early is wasted.
 //
 //   answer                       meaning             next request
-//   another token                the token in hand   the earlier of the refresh interval and the margin before expiry
+//   another token                the current token   the earlier of the refresh interval and the margin before expiry
 //   the same, before the margin  unchanged, quietly  after 2, 4, 8, 15, 30, 60, 60... s, but at the margin at the latest
 //   the same, within the margin  unchanged           after 2, 4, 8, 15, 15... s; sooner when its end is nearer
 //   none, or not usable          failed              after 1, 2, 4, 8, 15, 30, 30... s (+-20 %), not before Retry-After
@@ -28,8 +28,8 @@ namespace supervisor {
 
 /// What an answer meant.
 enum class Freshness {
-    fresh,      ///< another token than the one in hand, which it replaces
-    unchanged,  ///< the token in hand once more
+    fresh,      ///< another token than the current one, which it replaces
+    unchanged,  ///< the current token once more
     too_old,    ///< it had expired before it arrived: the instance was frozen in between
 };
 
@@ -53,24 +53,24 @@ public:
     /// A request was sent at `now`.
     void sent(Moment now);
     /// It was answered with a token whose life of `expires_in` counts from when the request was sent; `is_another` is
-    /// false when its text is that of the token in hand.
+    /// false when its text is that of the current token.
     Freshness answered(bool is_another, std::chrono::seconds expires_in, Moment now, double random);
-    /// It failed; returns the pause before the next one. The token in hand stays in hand.
+    /// It failed; returns the pause before the next one. The current token is kept.
     milliseconds failed(Moment now, double random, std::optional<std::chrono::seconds> retry_after);
 
-    /// The process was frozen for some time, or a signal says so. A due request is sent at once, and the pauses start
-    /// again.
+    /// The process was frozen for some time, or a signal indicates it. A due request is sent at once, and the pauses
+    /// start again.
     void resumed(Moment now);
 
     /// Whether a first token has come.
     [[nodiscard]] bool has_token() const { return has_token_; }
     [[nodiscard]] bool expired(Moment now) const { return has_token_ && reached(expiry_, now); }
-    /// When the token in hand ends. Meaningful once there is one.
+    /// When the current token ends. Meaningful once there is one.
     [[nodiscard]] Moment expiry() const { return expiry_; }
     [[nodiscard]] Moment next_request() const { return next_request_; }
     [[nodiscard]] bool in_flight() const { return in_flight_; }
 
-    /// True once a minute while the token in hand is expired: it is time to say so again.
+    /// True once a minute while the current token is expired: the expiry is to be reported again.
     bool expired_report_due(Moment now);
 
 private:

@@ -12,7 +12,7 @@
 
 namespace supervisor {
 
-/// Keeps a usable token in hand for as long as the program runs: asks the token source whenever the schedule says so,
+/// Provides a usable token for as long as the program runs: asks the token source whenever the schedule says so,
 /// judges the answer, and reports each fresh token. It logs every outcome of a request, and the expiry once a minute.
 ///
 /// It has no timer of its own: the caller calls tick() when sleep() is over, and may call it at any other time.
@@ -26,7 +26,7 @@ public:
     /// Who is told what comes of the requests.
     class Listener {
     public:
-        /// Another token than the one before is in hand: token() and expiry() are its.
+        /// A token that differs from the one before has come; token() and expiry() are the new one's.
         virtual void on_fresh(Moment now) = 0;
         /// There was no first token within the start deadline; `why` is the last answer. Reported once.
         virtual void on_deadline(const std::string& why) = 0;
