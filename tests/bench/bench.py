@@ -299,7 +299,7 @@ def _measure(report: Report, bench: Bench, plan: Plan) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    # Ended like by Ctrl-C, so that everything started is ended too.
+    # The program is ended as by Ctrl-C, so that every process that it started ends, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     supervisor = options.supervisor.absolute()
     found_tini = shutil.which("tini")

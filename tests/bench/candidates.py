@@ -69,7 +69,7 @@ class Bench:
         return self._start([self.python, self.script], role, self.token_environment | variables)
 
     def _start(self, command: Sequence[str | Path], role: str, variables: dict[str, str]) -> Process:
-        # Nothing of the user's environment: neither proxies nor credentials may change what is measured.
+        # Nothing of the user's environment is used: neither proxies nor credentials may change the measurements.
         environment = {
             "PATH": f"{self.child.parent}{os.pathsep}{os.defpath}",
             "HOME": str(self.folder),

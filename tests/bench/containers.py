@@ -36,7 +36,7 @@ _INTERVAL = 42
 _LIMITS = {name: CONFINED[name] for name in ("mem_limit", "nano_cpus")}
 # Too little for Prefect.
 _TOO_LITTLE = "140m"
-# Load before and after a rotation, so that the silence around it is seen whole.
+# The load runs before and after a rotation, so that the whole time without an answer is seen.
 _MARGIN = 3.0
 
 _SCRIPT_IMAGE = "bench-tutorial"

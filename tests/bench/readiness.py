@@ -67,5 +67,5 @@ class Probes:
                     answer.read()
                     self.answered += 1
             except OSError:
-                # Not ready yet is an answer too; the count tells whether there ever was a good one.
+                # "Not ready yet" is an answer, too; the count shows whether there ever was a successful one.
                 pass

@@ -20,7 +20,7 @@ STAND_IN_WATCH_PROCESSES  write down the arguments of every process of the sessi
 
 from __future__ import annotations
 
-# Run some thousand times in the tests, so what takes long to import is imported where it is needed.
+# This runs some thousand times in the tests, so a module that takes long to import is imported only where it is needed.
 import json
 import os
 import sys

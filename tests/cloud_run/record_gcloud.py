@@ -90,7 +90,7 @@ def record_command(element: Any) -> dict[str, Any]:
     """A flag is false when it takes no value, true when it takes any, or the list of what it takes."""
     flags: dict[str, Any] = {}
     positionals, any_case = [], []
-    # What is required within a group is required only when the group is used.
+    # A flag that is required within a group is required only when the group is used.
     required = [
         argument.option_strings
         for argument in element.ai.arguments

@@ -163,7 +163,7 @@ def test_the_password_is_on_no_command_line_and_in_no_file(cloud: GoogleCloud, d
     for path in cloud.home.rglob("*"):
         if path.is_file():
             assert password not in path.read_text(), path
-    # What was looked through is what would have it: the arguments and the job's definition.
+    # The searched texts are those that could contain it: the arguments and the job's definition.
     assert "set-password" in (cloud.home / "commands.jsonl").read_text()
     assert "set-password" in (cloud.home / "processes").read_text()
     assert "PGPASSWORD" in (cloud.home / "yaml/Job").read_text()

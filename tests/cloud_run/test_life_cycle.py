@@ -308,7 +308,7 @@ SETTINGS = {
     "REPO_NAME": ("prefect-repo", "my-repository"),
     "IMAGE_TAG": ("v1", "v2.5"),
 }
-# What has the letters of a default and is no setting: names of images and containers, and versions of APIs.
+# Words that contain a default and are not settings: names of images and containers, and versions of APIs.
 NO_SETTINGS = (
     *("/prefect-server", "/prefect-worker", "- name: prefect-server\n", "- name: prefect-worker\n"),
     *("serving.knative.dev/v1", "run.googleapis.com/v1"),
@@ -340,7 +340,7 @@ def test_every_name_the_region_and_the_tag_can_be_set(cloud: GoogleCloud) -> Non
     cloud.succeed("cleanup", "--yes")
     assert cloud.state == {}
 
-    # No command and no YAML has a default in it, wherever that might be.
+    # No command and no YAML contains a default value at any place.
     words = [word for command in cloud.commands for word in command]
     texts = words + [file.read_text() for file in (cloud.home / "yaml").iterdir()]
     for text in texts:

@@ -108,13 +108,13 @@ def test_the_way_from_a_static_password(database: Database) -> None:
     database.run(OLD, as_old)
     assert [row.partition("|")[0] for row in database.run(OLD, look).splitlines()] == ["prefect_owner"]
 
-    # The old user keeps its rights, and the IAM user has them too, migrations among them.
+    # The old user keeps its rights, and the IAM user has the same rights, including those for migrations.
     for user in (OLD, iam_user):
         database.run(user, "SELECT count(*) FROM flow_run; ALTER TABLE flow_run SET (fillfactor = 100)")
     database.migrate(iam_user, "downgrade", "-y", "-r", "-3")
     database.migrate(iam_user, "upgrade", "-y")
 
-    # What a migration made in the meantime is the IAM user's until the way back.
+    # The tables that a migration made in the meantime belong to the IAM user until the way back.
     database.run(iam_user, "CREATE TABLE made_by_a_migration (name text)")
     assert database.owners() == {"prefect_owner", iam_user}
     assert "permission denied" in database.psql(OLD, "SELECT count(*) FROM made_by_a_migration").stderr

@@ -31,7 +31,7 @@ IAM_USER = "prefect-sa@my-project.iam"
 DATABASE = "prefect"
 # Prefect starts in about 8 s on a processor of its own.
 START_LIMIT = 300.0
-# No root, a root file system that can't be written, the memory and the processor of Cloud Run's smallest instance.
+# The container has no root user, a read-only root, and the memory and processor of Cloud Run's smallest instance.
 CONFINED: dict[str, Any] = {
     "user": "10001:10001",
     "read_only": True,

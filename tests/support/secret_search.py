@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google_emulator.records import MintedToken
 
-# The start of a token is as bad as all of it, and a line may break it off.
+# The start of a token is as harmful as the whole token, and a line may cut it off.
 _TELLING = 40
 
 
@@ -25,7 +25,7 @@ def leaks_in_processes(kind: str, tokens: Iterable[MintedToken]) -> dict[int, li
         try:
             content = (folder / kind).read_bytes()
         except OSError:
-            # It ended meanwhile, or it is somebody else's.
+            # It has ended meanwhile, or it belongs to another user.
             continue
         if leaks := leaks_in(content, tokens):
             found[int(folder.name)] = leaks

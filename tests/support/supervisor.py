@@ -213,7 +213,7 @@ class Supervisor:
         process = self.process
         try:
             if process is not None and process.poll() is None:
-                # Only by its own goodbye does it remove its password file.
+                # It removes its password file only when it shuts down itself, not when it is killed.
                 with contextlib.suppress(Exception):
                     self.stop(timeout=10.0)
         finally:
@@ -290,7 +290,7 @@ class Supervisor:
         def executed() -> int | None:
             if process.poll() is not None:
                 raise ProcessLookupError(f"it ended with {process.returncode} at once:\n{self.transcript()}")
-            # What starts it either becomes it or is its parent.
+            # The command that starts the process either becomes the process or is its parent.
             candidates = [find_process(process.pid), *children_of(process.pid)]
             return next((found.pid for found in candidates if found and found.name == BINARY.name[:15]), None)
 

@@ -25,7 +25,7 @@ from secret_search import leaks_in
 from supervisor import Supervisor, run, wait_until
 from google_emulator.client import GoogleEmulator
 
-# What a pause may be longer than stated: a busy machine wakes its processes late.
+# How much longer than stated a pause may be: a busy machine wakes its processes late.
 LATE = 1.5
 SPREAD = 0.2
 SHORTER_THAN_ANY = 0.1

@@ -84,7 +84,7 @@ def test_no_token_is_shown_anywhere(
             *arguments, "--refresh-interval", refresh_interval, emulator=emulator, environment=environment
         ) as supervisor:
             supervisor.wait_for_log("token: fresh one in hand")
-            # The last of the failures is an error page that quotes the token in hand.
+            # The last of the failures is an error page that quotes the current token.
             emulator.script({"status": 500, "body": f"bad token {emulator.tokens()[-1].text}"})
             supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
             search = Search(emulator, supervisor, rotation)
@@ -102,7 +102,7 @@ def test_no_token_is_shown_anywhere(
                 supervisor.wait_for_log("rotation: fresh token handed over")
             search.look()
 
-            # Prefect prints what it knows of logins that fail.
+            # Prefect prints the details of failed logins.
             emulator.database("refuse-logins")
             wait_until(lambda: ask_all(supervisor.port) and emulator.refused_logins(), "a refused login")
             emulator.database("accept-logins")

@@ -83,7 +83,7 @@ def test_a_stop_while_it_waits_for_the_first_token(emulator, pid1: bool, number:
         assert supervisor.stop(number) == 128 + number
         assert "child: started" not in supervisor.messages()
         if step["answer"] == "hang":
-            # If it had waited for the end of its request, it would have reported a failure.
+            # If the program had waited for the end of its request, it would have reported a failure.
             assert not any(message.startswith("token: can't get one") for message in supervisor.messages())
         assert not supervisor.processes()
 
