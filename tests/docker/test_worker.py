@@ -80,6 +80,8 @@ def test_it_waits_for_a_server_that_is_not_up_and_repeats_itself_without_harm(
     assert deployment["name"] == "cloud-run-deployment"
     assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 * * * *"]
 
+    # The health page answers before the worker handles SIGTERM; with this line it does.
+    wait_until(lambda: container.output().count("started!") == 2, "the worker to have started again", START_LIMIT)
     assert container.stop().code == 0, container.output()
     assert "killing it" not in container.output()
 
