@@ -302,9 +302,20 @@ TEST_CASE("However old the first token is it does not run out in calm weather") 
     }
 }
 
-// The bound on requests for each token life in calm weather, the adopting one included. A token of one hour with the
-// default refresh interval of 55 minutes takes at most 7; the most is 61, for an interval of a minute. Tokens of 5 and
-// of 20 minutes take more than one because the margin of 225 s comes long before these servers replace them.
+// The bound on requests for each token life in calm weather, the request that brings the token included. It is one more
+// than the number of answers with the same token, which follow from the pauses in refresh_schedule.hpp. For a life of
+// one hour and a server that parts with its token at 300 s left, that is 3300 s after the start:
+//   interval 55 min   asks at 3300 s, the edge itself: at most 1 early answer, so 2
+//   interval 30 min   asks at 1800 s, then after 2, 4, 8, 15, 30 s, which is 1859 s, then every 60 s: (3300 - 1859) / 60
+//                     is 24.02, so 6 + 24 answers with the same token, so 31
+//   interval 1 min    the same from 60 s on: (3300 - 119) / 60 is 53.02, so 6 + 53, so 60
+//   interval 24 h     asks 225 to 230 s before the end, when the server has parted with it: 1
+// At 240 s left the edge is at 3360 s, so an interval of 55 min meets it with the pauses 2, 4, 8, 15, 30 and, up to the
+// margin, 16 s: 7. A server that refreshes while it answers the old token costs one more request.
+// For 20 min the margin begins at 975 s and the edge is at 1100 s: asked at 975 s and after 2, 4, 8, 15, 15... s, which
+// is 4 + 7 answers with the same token, so 12; with an interval of 1 min the 20 answers before the margin come on top.
+// For 5 min it is 75 s and 275 s: 4 + 12, so 17. Shorter tokens have a margin of a sixteenth of their life, which lies
+// within the server's: one request, and up to two more because expires_in is given in whole seconds.
 TEST_CASE("The number of requests in a token's life is bounded") {
     struct Row {
         milliseconds life;
