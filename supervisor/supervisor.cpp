@@ -210,8 +210,6 @@ void Supervisor::on_started(Moment now) { readiness_.child_started(now); }
 
 void Supervisor::on_leaving() { readiness_.child_leaves(); }
 
-void Supervisor::on_launch_failed(int code) { finish(code); }
-
 void Supervisor::on_exit(int code) { finish(map_exit_code(code, settings_.mapped_exit_codes)); }
 
 void Supervisor::on_signal(int number) {

@@ -63,7 +63,6 @@ private:
     Result<Environment> environment_for_child() override;
     void on_started(Moment now) override;
     void on_leaving() override;
-    void on_launch_failed(int code) override;
     void on_exit(int code) override;
 
     void fail(const std::string& why);

@@ -112,7 +112,6 @@ void Child::perform(const Action& action) {
         case Action::Kind::arm: deadline_ = clock_().boot + action.delay; break;
         case Action::Kind::disarm: deadline_.reset(); break;
         case Action::Kind::exit: listener_.on_exit(action.code); break;
-        case Action::Kind::give_up: listener_.on_launch_failed(action.code); break;
         case Action::Kind::log: log_.write(action.line); break;
     }
 }

@@ -36,10 +36,7 @@ public:
         /// The child does not serve: it is drained, is stopped, has ended, or was never there. Reported after every event
         /// in such a phase.
         virtual void on_leaving() = 0;
-        /// No child could be launched, and none will be. `code` is the program's exit code.
-        virtual void on_launch_failed(int code) = 0;
-        /// The child has ended for good, or a stop came before there was one. `code` is the program's exit code before
-        /// --map-exit.
+        /// The child has ended for good, or none will be started. `code` is the program's exit code before --map-exit.
         virtual void on_exit(int code) = 0;
 
     protected:

@@ -51,7 +51,7 @@ Actions ChildLifecycle::launch_failed(int code, const std::string& why, bool may
         }
     }
     phase_ = Phase::stopped;
-    return {log(Level::error, "child: " + why), act(Kind::disarm), {.kind = Kind::give_up, .code = code}};
+    return {log(Level::error, "child: " + why), act(Kind::disarm), {.kind = Kind::exit, .code = code}};
 }
 
 Actions ChildLifecycle::rotate(std::string why, Moment now) {

@@ -43,8 +43,7 @@ struct Action {
         look_for_remaining,  ///< answer with remaining_processes(), counting the group alone while replacing
         arm,                 ///< (re)start the one timer: timer_fired() after `delay`
         disarm,              ///< stop it
-        exit,                ///< end with `code`, the child's or that of the stop
-        give_up,             ///< end with `code`, since no child could be launched
+        exit,                ///< end with `code`
         log,                 ///< print `line`
     };
     Kind kind;

@@ -93,7 +93,9 @@ def test_a_port_that_is_taken(database: GoogleEmulator, tmp_path: Path) -> None:
         environment = prefect_environment(tmp_path) | {"PORT": port}
         ended = run("--ready-url", "off", emulator=database, environment=environment, timeout=START_LIMIT)
     assert ended.process and ended.process.returncode == 1, ended.transcript()
-    assert any(f"Port {port} is already in use" in line for line in ended.output + ended.errors)
+    (error,) = [line for line in ended.log if line.severity == "ERROR"]
+    assert error.message == f"child: can't start prefect: port {port} is in use by another program"
+    assert not any("child: started" in line.message for line in ended.log)
 
 
 @pytest.mark.long

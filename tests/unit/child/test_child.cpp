@@ -76,7 +76,6 @@ private:
         serves = true;
     }
     void on_leaving() override { serves = false; }
-    void on_launch_failed(int code) override { on_exit(code); }
     void on_exit(int code) override {
         exit_code = code;
         ++exits;

@@ -35,7 +35,6 @@ std::string steps(const Actions& actions) {
             case Kind::arm: add("arm " + std::to_string(action.delay.count())); break;
             case Kind::disarm: add("disarm"); break;
             case Kind::exit: add("exit " + std::to_string(action.code)); break;
-            case Kind::give_up: add("give up " + std::to_string(action.code)); break;
             case Kind::log: break;
         }
     }
@@ -140,7 +139,7 @@ TEST_CASE("A launch between two children that may work later is tried again with
     for (;;) {
         const auto actions = lifecycle.launch_failed(1, "can't start prefect: fork", /*may_pass=*/true, now);
         if (lifecycle.phase() == Phase::stopped) {
-            CHECK(steps(actions) == "disarm, give up 1");
+            CHECK(steps(actions) == "disarm, exit 1");
             break;
         }
         CHECK(lifecycle.phase() == Phase::replacing);
@@ -157,7 +156,7 @@ TEST_CASE("A launch between two children that may work later is tried again with
 TEST_CASE("A launch that can't work later is not tried again") {
     auto lifecycle = replacing();
     lifecycle.remaining_processes(false);
-    CHECK(steps(lifecycle.launch_failed(127, "not found", /*may_pass=*/false, start)) == "disarm, give up 127");
+    CHECK(steps(lifecycle.launch_failed(127, "not found", /*may_pass=*/false, start)) == "disarm, exit 127");
 }
 
 TEST_CASE("A stop timeout of zero forwards the stop and waits for the child alone") {
@@ -297,7 +296,7 @@ TEST_CASE("A child that can't be started ends us with the reason's code") {
     lifecycle.start();
     const auto actions =
         lifecycle.launch_failed(127, "can't execute prefect: not found in PATH", /*may_pass=*/true, start);
-    CHECK(steps(actions) == "disarm, give up 127");
+    CHECK(steps(actions) == "disarm, exit 127");
     CHECK(lines(actions) ==
           std::vector<LogLine>{{Level::error, "child: can't execute prefect: not found in PATH", {}}});
 }
