@@ -50,12 +50,17 @@ std::string report_of(const std::vector<std::string>& command) {
 }
 
 std::string report_with_refused(std::initializer_list<long> calls, int error, const std::vector<std::string>& command) {
-    auto report = in_own_process(
+    return in_own_process(
         [&] { return refuse_system_calls(calls, error) ? report_of(command) : std::string{"no filter"}; });
-    if (report == "no filter") {
+}
+
+/// An emulator of another processor has no seccomp filters and no subreapers. To be called outside of a CHECK, which
+/// would take the SKIP for a failure.
+void skip_without_filters() {
+    const auto filters = in_own_process([] { return refuse_system_calls({}, EPERM) ? "yes" : "no"; });
+    if (filters != "yes") {
         SKIP("system calls can't be refused here");
     }
-    return report;
 }
 
 }  // namespace
@@ -213,7 +218,8 @@ TEST_CASE("A user that has no process left can't start, and it may pass") {
     CHECK(report == "can't start sleep: fork: Resource temporarily unavailable; code 1; may pass");
 }
 
-TEST_CASE("A fork and a pipe that fail are told apart from exec") {
+TEST_CASE("A fork that fails is told apart from exec") {
+    skip_without_filters();
     CHECK(report_with_refused({SYS_clone}, EAGAIN, sleeps) ==
           "can't start sleep: fork: Resource temporarily unavailable; code 1; may pass");
     CHECK(report_with_refused({SYS_clone}, ENOMEM, sleeps) ==
@@ -228,16 +234,19 @@ TEST_CASE("A pipe that fails is told apart from fork and exec") {
 #ifdef __SANITIZE_ADDRESS__
     SKIP("UBSan's check of an object's type needs a pipe itself");
 #endif
+    skip_without_filters();
     CHECK(report_with_refused({SYS_pipe2}, EMFILE, sleeps) ==
           "can't start sleep: pipe: Too many open files; code 1; may pass");
 }
 
 TEST_CASE("A child without a group of its own is not started, since no signal would reach it") {
+    skip_without_filters();
     CHECK(report_with_refused({SYS_setpgid}, EPERM, sleeps) ==
           "can't start sleep: setpgid: Operation not permitted; code 1");
 }
 
 TEST_CASE("What older kernels lack and sandboxes forbid is not needed") {
+    skip_without_filters();
     const std::vector<std::string> ends{"sh", "-c", "exit 7"};
     for (const int error : {ENOSYS, EPERM}) {
         CHECK(report_with_refused({SYS_pidfd_open, SYS_close_range, SYS_epoll_create1, SYS_eventfd2, SYS_timerfd_create,
@@ -248,7 +257,9 @@ TEST_CASE("What older kernels lack and sandboxes forbid is not needed") {
 
 TEST_CASE("The child dies with its parent if it is asked to") {
     // The child becomes ours when its parent, which starts it, has ended.
-    REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+    if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
+        SKIP("there are no subreapers here");
+    }
     for (const bool asked : {true, false}) {
         const auto pid = std::stoi(in_own_process([asked] {
             const auto child = launch(sleeps, {{"PATH", path}}, {.die_with_parent = asked});

@@ -125,5 +125,8 @@ TEST_CASE("Orphans become children of a subreaper") {
         ::kill(orphans[0], SIGKILL);
         return std::to_string(code_of(orphans[0]));
     });
+    if (result.starts_with("can't become a subreaper")) {
+        SKIP(result);
+    }
     CHECK(result == "137");
 }
