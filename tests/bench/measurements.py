@@ -148,9 +148,12 @@ def long_runs(bench: Bench, plan: Plan) -> LongRuns:
     with ExitStack() as stack:
         page = stack.enter_context(HealthPage())
         prefect_port = str(page.port)
+        question = f"http://127.0.0.1:{prefect_port}/api/health"
 
         def token(*options: str) -> Process:
-            return stack.enter_context(bench.with_token("wait", *options, PORT=prefect_port))
+            # The page answers in place of the child, so PORT, on which nobody may listen before the child, is another one.
+            options = (*options, "--ready-url", question)
+            return stack.enter_context(bench.with_token("wait", *options, PORT=str(free_port())))
 
         def health() -> tuple[int, str, str]:
             port = free_port()
