@@ -88,9 +88,7 @@ bool Supervisor::start() {
         return false;
     }
     if (settings_.use_token && settings_.rotation == RotationMode::in_place && !settings_.check_only) {
-        for (const auto& path : sweep_password_directories(password_file_directories(std::getenv("TMPDIR")))) {
-            log_.info("init: removed the password file of a supervisor that was killed", {{"directory", path}});
-        }
+        delivery_.sweep();
     }
     if (settings_.health_address && !settings_.check_only) {
         if (const auto error = health_server_.listen(*settings_.health_address)) {

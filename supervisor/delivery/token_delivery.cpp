@@ -15,6 +15,12 @@ TokenDelivery::TokenDelivery(const Settings& settings, const Environment& enviro
                              std::vector<std::string> directories, Log& log)
     : settings_(settings), environment_(environment), directories_(std::move(directories)), log_(log) {}
 
+void TokenDelivery::sweep() {
+    for (const auto& path : sweep_password_directories(directories_)) {
+        log_.info("init: removed the password file of a supervisor that was killed", {{"directory", path}});
+    }
+}
+
 void TokenDelivery::set_newest(const Secret& token, Moment expiry) {
     newest_ = token;
     newest_expiry_ = expiry;

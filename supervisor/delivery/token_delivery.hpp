@@ -37,6 +37,8 @@ public:
     TokenDelivery(const TokenDelivery&) = delete;
     TokenDelivery& operator=(const TokenDelivery&) = delete;
 
+    /// Removes the password files of supervisors that were killed; see sweep_password_directories().
+    void sweep();
     /// From now on `token` is the newest one. Nothing is handed over yet.
     void set_newest(const Secret& token, Moment expiry);
     /// Puts the newest token into the password file of the running child.
