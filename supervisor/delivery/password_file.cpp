@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::string_view prefix = "prefect-supervisor-";
 constexpr std::string_view template_end = "XXXXXX";
+/// Behind the prefix where nothing can be locked: the sweep of another supervisor, which might have locks, passes over it.
+constexpr std::string_view without_lock = "without-lock-";
 constexpr auto file_name = "pgpass";
 constexpr auto next_name = "pgpass.next";
 
@@ -46,8 +48,14 @@ bool is_at(int directory, const std::string& path) {
            open.st_ino == named.st_ino;
 }
 
-/// False only if another process has the lock. If the file system has no locks, no process can take one from us either.
-bool lock(int directory) { return ::flock(directory, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+enum class Lock { ours, of_another_process, not_supported };
+
+Lock lock(int directory) {
+    if (::flock(directory, LOCK_EX | LOCK_NB) == 0) {
+        return Lock::ours;
+    }
+    return errno == EWOULDBLOCK ? Lock::of_another_process : Lock::not_supported;
+}
 
 /// Writes all of `text` to a new 0600 file `next_name` in the directory and brings it to the disk.
 std::optional<Fault> write_private_file(int directory, const std::string& path, const std::string& text) {
@@ -79,20 +87,25 @@ std::optional<Fault> write_private_file(int directory, const std::string& path, 
     return fault;
 }
 
-/// A locked private directory in `parent`: its path and descriptor.
+/// A private directory in `parent`, locked where locks are supported: its path and descriptor.
 Result<std::pair<std::string, int>> make_private_directory(const std::string& parent) {
+    bool supported = true;
     // A sweep may mistake the new directory for a dead owner's before it is locked; then another name is tried.
     for (int attempts = 0; attempts < 10; ++attempts) {
-        auto path = parent + '/' + std::string{prefix} + std::string{template_end};
+        auto path = parent + '/';
+        path.append(prefix).append(supported ? "" : without_lock).append(template_end);
         if (::mkdtemp(path.data()) == nullptr) {
             return failed("can't make a private directory in", parent);
         }
         const int directory = open_directory(AT_FDCWD, path.c_str());
         const int error = errno;
-        if (directory >= 0 && lock(directory) && is_at(directory, path)) {
-            return std::pair{path, directory};
-        }
         if (directory >= 0) {
+            const auto locked = lock(directory);
+            const bool safe = locked == Lock::ours || (locked == Lock::not_supported && !supported);
+            if (safe && is_at(directory, path)) {
+                return std::pair{path, directory};
+            }
+            supported = supported && locked != Lock::not_supported;
             ::close(directory);
         }
         ::rmdir(path.c_str());
@@ -152,7 +165,7 @@ std::optional<Fault> PasswordFile::enter_directory() {
     std::string why;
     if (!is_private(directory)) {
         why = "it belongs to another user or is open to others";
-    } else if (!lock(directory)) {
+    } else if (lock(directory) == Lock::of_another_process) {
         why = "another process holds its lock";
     }
     if (!why.empty()) {

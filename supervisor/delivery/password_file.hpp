@@ -15,7 +15,8 @@ namespace supervisor {
 /// half of one, and a full disk leaves the old one. File and directory are removed with the object.
 ///
 /// For as long as the object lives it holds a lock on the directory (flock(2)), by which other supervisors see that
-/// the owner lives. The lock ends with the last descriptor, also when we are killed.
+/// the owner lives. The lock ends with the last descriptor, also when we are killed. Where locks are not supported, the
+/// directory gets a name that no sweep removes.
 class PasswordFile {
 public:
     /// Makes the private directory in the first of `directories` that takes one together with the first token. Its

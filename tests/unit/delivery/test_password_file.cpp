@@ -7,6 +7,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <optional>
@@ -44,11 +45,14 @@ fs::path directory_of(const PasswordFile& file) { return fs::path{file.path()}.p
 /// A process that has a password file in the folder and a child, until it is killed.
 class Owner {
 public:
-    explicit Owner(const TestFolder& folder) {
+    explicit Owner(const TestFolder& folder, bool has_locks = true) {
         REQUIRE(::pipe(ends_.data()) == 0);
         pid_ = ::fork();
         REQUIRE(pid_ >= 0);
         if (pid_ == 0) {
+            if (!has_locks && !refuse_system_calls({SYS_flock}, ENOSYS)) {
+                ::_exit(1);
+            }
             live(folder);
         }
         ::close(ends_[1]);
@@ -256,6 +260,18 @@ TEST_CASE("The directory of an owner that was killed is swept, and that of a liv
     CHECK_FALSE(fs::exists(removed[0]));
     CHECK(text_of(living.path()) == first_line);
     CHECK(sweep_password_directories(places).empty());
+}
+
+TEST_CASE("The directory of an owner that can't lock is swept by nobody") {
+    if (in_own_process([] { return refuse_system_calls({SYS_flock}, ENOSYS) ? "" : "no filter"; }) == "no filter") {
+        SKIP("system calls can't be refused here");
+    }
+    const TestFolder folder;
+    const Owner owner{folder, false};
+    CHECK(sweep_password_directories({folder.path()}).empty());
+    const fs::directory_iterator found{folder.path()};
+    REQUIRE(found != fs::directory_iterator{});
+    CHECK(text_of(found->path() / "pgpass") == first_line);
 }
 
 TEST_CASE("Nothing is swept but private directories of our own user") {
