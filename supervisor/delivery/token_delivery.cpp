@@ -26,19 +26,18 @@ void TokenDelivery::set_newest(const Secret& token, Moment expiry) {
     newest_expiry_ = expiry;
 }
 
-TokenDelivery::Outcome TokenDelivery::hand_over_in_place(Moment now) {
+void TokenDelivery::hand_over_in_place(Moment now) {
     if (const auto fault = password_file_->replace(*newest_)) {
         const auto pause = failed_ ? std::min(failed_->pause * 2, longest_pause) : first_pause;
         failed_ = FailedHandOver{now + pause, pause};
         last_error_ = fault->why;
         log_.error("rotation: the child keeps the old token: " + fault->why, {{"next_try_ms", pause.count()}});
-        return Outcome::retrying;
+        return;
     }
     failed_.reset();
     last_error_.clear();
     count_as_delivered();
     log_.info("rotation: fresh token handed over in place", {{"hash", in_use_->hash}});
-    return Outcome::delivered;
 }
 
 Result<Environment> TokenDelivery::environment_for_child() {

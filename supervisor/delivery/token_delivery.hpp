@@ -19,11 +19,6 @@ namespace supervisor {
 /// Like TokenRefresher it has no timer of its own.
 class TokenDelivery {
 public:
-    enum class Outcome {
-        delivered,  ///< the running child logs in with the newest token from now on
-        retrying,   ///< the child keeps the old token; tick() tries again after 1, 2, 4 ... 30 s
-    };
-
     /// The token that the child works with, as far as it may be shown.
     struct InUse {
         std::string hash;
@@ -41,8 +36,9 @@ public:
     void sweep();
     /// From now on `token` is the newest one. Nothing is handed over yet.
     void set_newest(const Secret& token, Moment expiry);
-    /// Puts the newest token into the password file of the running child.
-    Outcome hand_over_in_place(Moment now);
+    /// Puts the newest token into the password file of the running child, which logs in with it from then on. If that
+    /// fails, the child keeps the old token, and tick() tries again after 1, 2, 4 ... 30 s.
+    void hand_over_in_place(Moment now);
     /// The environment of the next child, with the newest token in the form that the rotation mode asks for.
     Result<Environment> environment_for_child();
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -46,16 +48,18 @@ class Probes:
         self._url = f"http://127.0.0.1:{port}{path}"
         self._every = every
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._executor = ThreadPoolExecutor(1)
         self.answered = 0
 
     def __enter__(self) -> Probes:
-        self._thread.start()
+        self._asking = self._executor.submit(self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._executor.shutdown()
+        # An error that nobody expects ends the benchmark, not only the questions.
+        self._asking.result()
 
     def _ask(self) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -66,6 +70,6 @@ class Probes:
                 with opener.open(self._url, timeout=5) as answer:
                     answer.read()
                     self.answered += 1
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 # "Not ready yet" is an answer, too; the count shows whether there ever was a successful one.
                 pass

@@ -25,8 +25,6 @@ from secret_search import leaks_in
 from supervisor import Supervisor, run, wait_until
 from google_emulator.client import GoogleEmulator
 
-# How much longer than stated a pause may be: a busy machine wakes its processes late.
-LATE = 1.5
 SPREAD = 0.2
 SHORTER_THAN_ANY = 0.1
 FAILED = "token: can't get one"
@@ -71,6 +69,28 @@ def check_the_child_was_left_alone(supervisor: Supervisor, pid: int) -> None:
 
 def check_no_token_was_shown(supervisor: Supervisor, emulator: GoogleEmulator) -> None:
     assert leaks_in("\n".join(supervisor.lines + supervisor.errors), emulator.tokens()) == []
+
+
+def check_stated_pause(failure: LogLine, seconds: float) -> None:
+    assert seconds * (1 - SPREAD) <= failure.fields["next_try_ms"] / 1000 <= seconds * (1 + SPREAD)
+
+
+def check_pause(failure: LogLine, seconds: float, emulator: GoogleEmulator) -> None:
+    """The pause that the line states is about `seconds`, and the next request did not come before its end. How long
+    after it is not judged, because a busy machine wakes its processes late."""
+    check_stated_pause(failure, seconds)
+    # The log cuts its times to milliseconds.
+    assert pause_after(failure, emulator) >= failure.fields["next_try_ms"] / 1000 - 0.001
+
+
+def check_delivery(supervisor: Supervisor, emulator: GoogleEmulator, mode: str, pid: int) -> None:
+    """The fresh token reaches the child in the way of the mode."""
+    if mode == "in-place":
+        wait_for_handover(supervisor, emulator)
+        check_the_child_was_left_alone(supervisor, pid)
+    else:
+        # The new token waits until the child is 30 s old, or replaces it on a machine that was slow so far.
+        supervisor.wait_for_log(lambda line: line.message.startswith(("rotation: held back", "rotation: draining")))
 
 
 def pause_after(failure: LogLine, emulator: GoogleEmulator) -> float:
@@ -150,76 +170,82 @@ def test_a_failed_refresh_leaves_the_child_alone(
         failure = supervisor.wait_for_log(FAILED)
         assert failure.severity == "WARNING"
         assert re.search(why, failure.message)
-        assert 1000 * (1 - SPREAD) <= failure.fields["next_try_ms"] <= 1000 * (1 + SPREAD)
         # The current token is still valid.
         assert supervisor.health("/readyz").status == 200
         check_the_child_was_left_alone(supervisor, pid)
 
         supervisor.wait_for_log("token: fresh one in hand", count=2)
-        # The log cuts its times to milliseconds. A busy machine may make the pause longer.
-        assert pause_after(failure, emulator) >= failure.fields["next_try_ms"] / 1000 - 0.001
+        check_pause(failure, 1, emulator)
         assert failures(supervisor) == [failure], "one failure, one line"
-        if mode == "in-place":
-            wait_for_handover(supervisor, emulator)
-            check_the_child_was_left_alone(supervisor, pid)
-        else:
-            # The new token waits until the child is 30 s old, or replaces it on a machine that was slow so far.
-            supervisor.wait_for_log(lambda line: line.message.startswith(("rotation: held back", "rotation: draining")))
+        check_delivery(supervisor, emulator, mode, pid)
         check_no_token_was_shown(supervisor, emulator)
 
 
-def test_refused_connections_leave_the_child_alone(emulator: GoogleEmulator, tmp_path: Path) -> None:
-    with second_request_answered(emulator, tmp_path, {"answer": "refused", "seconds": 5}) as (supervisor, pid):
-        first, second = (supervisor.wait_for_log(FAILED, count=count) for count in (1, 2))
-        for failure in (first, second):
+@both_modes
+def test_refused_connections_leave_the_child_alone(emulator: GoogleEmulator, mode: str, tmp_path: Path) -> None:
+    step = {"answer": "refused", "seconds": 5}
+    with second_request_answered(emulator, tmp_path, step, mode) as (supervisor, pid):
+        for count, seconds in ((1, 1), (2, 2)):
+            failure = supervisor.wait_for_log(FAILED, count=count)
             assert emulator.metadata in failure.message and "connect" in failure.message
+            check_stated_pause(failure, seconds)
+            check_the_child_was_left_alone(supervisor, pid)
         supervisor.wait_for_log("token: fresh one in hand", count=2)
-        # A third try may have been refused as well: then the pause was 4 s.
+        # How many tries were refused depends on the machine.
         last = failures(supervisor)[-1]
-        assert 0.8 * 2 <= pause_after(last, emulator) <= (1 + SPREAD) * 4 + LATE
-        wait_for_handover(supervisor, emulator)
-        check_the_child_was_left_alone(supervisor, pid)
+        assert pause_after(last, emulator) >= last.fields["next_try_ms"] / 1000 - 0.001
+        check_delivery(supervisor, emulator, mode, pid)
 
 
+@both_modes
 @pytest.mark.parametrize(
     "step", [{"answer": "padded-token"}, {"answer": "token", "delay": 3}], ids=["padded", "late"]
 )
-def test_an_unusual_answer_that_is_good_is_taken(emulator: GoogleEmulator, step: dict[str, Any], tmp_path: Path) -> None:
-    with second_request_answered(emulator, tmp_path, step) as (supervisor, pid):
-        supervisor.wait_for_log("token: fresh one in hand", count=2)
+def test_an_unusual_answer_that_is_good_is_taken(
+    emulator: GoogleEmulator, mode: str, step: dict[str, Any], tmp_path: Path
+) -> None:
+    with second_request_answered(emulator, tmp_path, step, mode) as (supervisor, pid):
+        fresh = supervisor.wait_for_log("token: fresh one in hand", count=2)
         unusual = emulator.token_requests()[1]
         assert unusual.answer == step["answer"]
-        handed_over = supervisor.wait_for_log("rotation: fresh token handed over")
-        # Eight digits may well look like a number.
-        assert handed_over.fields["hash"] == unusual.token
+        assert fresh.fields["hash"] == unusual.token
         assert failures(supervisor) == []
-        check_the_child_was_left_alone(supervisor, pid)
+        if mode == "in-place":
+            handed_over = supervisor.wait_for_log("rotation: fresh token handed over")
+            assert handed_over.fields["hash"] == unusual.token
+            check_the_child_was_left_alone(supervisor, pid)
+        else:
+            check_delivery(supervisor, emulator, mode, pid)
 
 
-def in_ten_seconds() -> str:
-    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 10))
-
-
+@both_modes
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_retry_after_is_honoured(emulator: GoogleEmulator, as_date: bool, tmp_path: Path) -> None:
-    step = {"status": 503, "retry_after": in_ten_seconds() if as_date else 4}
-    with second_request_answered(emulator, tmp_path, step) as (supervisor, pid):
+def test_retry_after_is_honoured(emulator: GoogleEmulator, mode: str, as_date: bool, tmp_path: Path) -> None:
+    until = int(time.time()) + 60
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(until))
+    step = {"status": 503, "retry_after": date if as_date else 4}
+    with second_request_answered(emulator, tmp_path, step, mode) as (supervisor, pid):
         failure = supervisor.wait_for_log(FAILED)
-        supervisor.wait_for_log("token: fresh one in hand", count=2)
-        # The date was set a start and two seconds before it was read.
-        assert (2 if as_date else 4) <= pause_after(failure, emulator) <= (10 if as_date else 4) + LATE
+        if as_date:
+            # The pause reaches to the date, wherever in between the answer came.
+            assert abs(failure.time.timestamp() + failure.fields["next_try_ms"] / 1000 - until) <= 1.5
+        else:
+            supervisor.wait_for_log("token: fresh one in hand", count=2)
+            check_pause(failure, 4, emulator)
         check_the_child_was_left_alone(supervisor, pid)
 
 
-def test_the_pauses_between_failures_grow(emulator: GoogleEmulator, tmp_path: Path) -> None:
-    stated = [1, 2, 4, 8, 15]
-    with second_request_answered(emulator, tmp_path, {"status": 503, "times": len(stated)}) as (supervisor, pid):
+@both_modes
+def test_the_pauses_between_failures_grow(emulator: GoogleEmulator, mode: str, tmp_path: Path) -> None:
+    seconds = [1, 2, 4, 8, 15]
+    step = {"status": 503, "times": len(seconds)}
+    with second_request_answered(emulator, tmp_path, step, mode) as (supervisor, pid):
         supervisor.wait_for_log("token: fresh one in hand", count=2, timeout=60)
         lines = failures(supervisor)
-        assert len(lines) == len(stated)
-        for failure, seconds in zip(lines, stated, strict=True):
-            assert seconds * (1 - SPREAD) <= pause_after(failure, emulator) <= seconds * (1 + SPREAD) + LATE
-        check_the_child_was_left_alone(supervisor, pid)
+        assert len(lines) == len(seconds)
+        for failure, pause in zip(lines, seconds, strict=True):
+            check_pause(failure, pause, emulator)
+        check_delivery(supervisor, emulator, mode, pid)
 
 
 @pytest.mark.long
@@ -274,7 +300,7 @@ def test_without_a_first_token_it_ends_with_the_last_answer(step: dict[str, Any]
         begun = time.monotonic()
         supervisor = run("--start-deadline", "3s", emulator=emulator, command=["sleep", "600"])
         assert supervisor.process and supervisor.process.returncode == 1
-        assert 3 <= time.monotonic() - begun <= 3 + 2 + LATE
+        assert time.monotonic() - begun >= 3
         error = [line for line in supervisor.log if line.severity == "ERROR"]
         assert len(error) == 1
         assert "none within the start deadline of 3s" in error[0].message and last_answer in error[0].message
