@@ -15,6 +15,10 @@ HealthFacts health_facts(const Parts& parts, Moment now) {
     facts.child_ready = parts.readiness.ready(now);
     facts.ever_ready = parts.readiness.ever_ready();
     facts.last_error = parts.delivery.last_error().empty() ? parts.token.last_error() : parts.delivery.last_error();
+    if (facts.phase == Phase::waiting && parts.token.token() && parts.database.waits()) {
+        facts.database_fault = parts.database.last_error();
+        facts.last_error = parts.database.last_error();
+    }
     if (const auto& in_use = parts.delivery.in_use()) {
         const bool is_newest = parts.token.hash() == in_use->hash;
         const auto expiry = is_newest ? parts.token.expiry() : in_use->expiry;

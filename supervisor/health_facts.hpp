@@ -2,6 +2,7 @@
 
 #include "base/clock.hpp"
 #include "child/child.hpp"
+#include "database/database_wait.hpp"
 #include "delivery/token_delivery.hpp"
 #include "health/health_report.hpp"
 #include "health/readiness_checker.hpp"
@@ -13,6 +14,7 @@ namespace supervisor {
 struct Parts {
     const Child& child;
     const TokenRefresher& token;
+    const DatabaseWait& database;
     const TokenDelivery& delivery;
     const ReadinessChecker& readiness;
     bool uses_token = true;

@@ -31,6 +31,12 @@ Child::Options child_options(const Settings& settings) {
     return options;
 }
 
+DatabaseWait::Options database_options(const Settings& settings) {
+    return {.database = {settings.database.host, settings.database.port},
+            .patience = settings.use_token ? settings.db_wait : std::nullopt,
+            .once = settings.check_only};
+}
+
 }  // namespace
 
 Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environment environment, Log& log,
@@ -50,6 +56,7 @@ Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environ
       token_source_(settings_.metadata_host, settings_.token_scope, get_),
       token_({settings_.refresh_interval, settings_.start_deadline}, token_source_, *this, log_, clock_,
              [this] { return std::uniform_real_distribution<double>{0.0, 1.0}(random_); }),
+      database_(database_options(settings_), get_, *this, log_, clock_),
       delivery_(settings_, environment_, password_file_directories(std::getenv("TMPDIR")), log_),
       child_(child_options(settings_), outside.processes, *this, log_, clock_),
       readiness_(settings_.ready_url, settings_.ready_url_is_prefect, get_, log_, clock_),
@@ -99,9 +106,7 @@ bool Supervisor::start() {
     }
     // It runs in the loop, because run_loop() deals with what fails there.
     boost::asio::post(loop_, [this] {
-        if (!settings_.use_token) {
-            on_first_token();
-        }
+        start_when_possible();
         tick();
     });
     return true;
@@ -147,6 +152,9 @@ void Supervisor::tick() {
     resume_after_freeze(now);
     child_.reap();
     child_.tick(now);
+    if (waits_for_database()) {
+        database_.tick(now);
+    }
     if (tends_token()) {
         token_.tick(now);
         delivery_.tick(now);
@@ -155,6 +163,9 @@ void Supervisor::tick() {
 
     auto sleep = failed_ ? pause_without_signals : FreezeDetector::longest_sleep;
     sleep = std::min(sleep, child_.sleep(now).value_or(sleep));
+    if (waits_for_database()) {
+        sleep = std::min(sleep, database_.sleep(now).value_or(sleep));
+    }
     if (tends_token()) {
         sleep = std::min({sleep, token_.sleep(now), delivery_.sleep(now).value_or(sleep)});
     }
@@ -182,7 +193,7 @@ void Supervisor::wake_after(milliseconds sleep) {
 void Supervisor::on_fresh(Moment now) {
     delivery_.set_newest(*token_.token(), token_.expiry());
     if (!child_.was_started()) {
-        on_first_token();
+        start_when_possible();
     } else if (settings_.rotation == RotationMode::in_place) {
         delivery_.hand_over_in_place(now);
     } else {
@@ -190,14 +201,28 @@ void Supervisor::on_fresh(Moment now) {
     }
 }
 
-/// Called once: with the first token, or at once if none is needed.
-void Supervisor::on_first_token() {
+/// Called whenever something comes that the first child waits for: the first token, and the database's network.
+void Supervisor::start_when_possible() {
+    if ((settings_.use_token && !token_.token()) || database_.waits()) {
+        return;
+    }
     if (settings_.check_only) {
         show_what_would_run(settings_, environment_, token_.token() ? &*token_.token() : nullptr, log_);
-        finish(0);
+        finish(database_.reached() ? 0 : 1);
         return;
     }
     child_.start();
+}
+
+void Supervisor::on_database_reached() { start_when_possible(); }
+
+void Supervisor::on_database_unreachable() {
+    if (settings_.check_only) {
+        // What would run is shown nevertheless.
+        start_when_possible();
+        return;
+    }
+    finish(1);
 }
 
 void Supervisor::on_deadline(const std::string&) { finish(1); }
@@ -229,7 +254,8 @@ void Supervisor::on_signal(int number) {
 
 HttpResponse Supervisor::on_probe(std::string_view path) {
     tick();
-    return health_answer(path, health_facts({child_, token_, delivery_, readiness_, settings_.use_token}, clock_()));
+    return health_answer(
+        path, health_facts({child_, token_, database_, delivery_, readiness_, settings_.use_token}, clock_()));
 }
 
 }  // namespace supervisor

@@ -6,6 +6,7 @@
 #include "child/child.hpp"
 #include "child/signal_receiver.hpp"
 #include "config/settings.hpp"
+#include "database/database_wait.hpp"
 #include "delivery/token_delivery.hpp"
 #include "health/health_report.hpp"
 #include "health/readiness_checker.hpp"
@@ -26,7 +27,7 @@ namespace supervisor {
 
 /// Runs the child and keeps its token fresh until the child has ended or we are told to end. It wires the parts
 /// together on one loop and one thread, and passes on what one part reports to the part that acts on it.
-class Supervisor final : private TokenRefresher::Listener, private Child::Listener {
+class Supervisor final : private TokenRefresher::Listener, private DatabaseWait::Listener, private Child::Listener {
 public:
     /// The outside of the program: the real processes, clock and HTTP client in main(), simulated ones in a test.
     struct Outside {
@@ -51,7 +52,7 @@ public:
 private:
     bool start();
     void run_loop();
-    void on_first_token();
+    void start_when_possible();
 
     /// Does what is due and sleeps until the next thing is. Called after every event, and by the timer.
     void tick();
@@ -60,6 +61,8 @@ private:
 
     void on_fresh(Moment now) override;
     void on_deadline(const std::string& why) override;
+    void on_database_reached() override;
+    void on_database_unreachable() override;
     Result<Environment> environment_for_child() override;
     void on_started(Moment now) override;
     void on_leaving() override;
@@ -67,6 +70,7 @@ private:
 
     void fail(const std::string& why);
     void finish(int code);
+    [[nodiscard]] bool waits_for_database() const { return !child_.was_started() && !child_.is_ending(); }
     [[nodiscard]] bool tends_token() const { return settings_.use_token && !child_.is_ending(); }
 
     boost::asio::io_context& loop_;
@@ -80,6 +84,7 @@ private:
 
     MetadataTokenSource token_source_;
     TokenRefresher token_;
+    DatabaseWait database_;
     TokenDelivery delivery_;
     Child child_;
     ReadinessChecker readiness_;

@@ -39,6 +39,7 @@ struct Settings {
     std::chrono::milliseconds drain_timeout{std::chrono::seconds{30}};
     std::chrono::milliseconds stop_timeout{std::chrono::seconds{8}};
     std::chrono::milliseconds start_deadline{std::chrono::seconds{60}};
+    std::optional<std::chrono::milliseconds> db_wait{std::chrono::minutes{2}};  ///< without a value nothing is asked
     std::string token_scope = "https://www.googleapis.com/auth/cloud-platform";
     std::string metadata_host =
         "169.254.169.254";  ///< as a URL has it, with an IPv6 address in brackets; may have a port

@@ -112,6 +112,16 @@ std::string duration_range(milliseconds least, milliseconds most) {
     return "a duration such as 90s, 55m, 1h30m or 250ms, from " + to_string(least) + " to " + to_string(most);
 }
 
+bool parse_db_wait(Settings& settings, const std::string& text) {
+    if (text == "off") {
+        settings.db_wait.reset();
+        return true;
+    }
+    settings.db_wait = milliseconds{0};
+    return duration_parser([](Settings& s) -> milliseconds& { return *s.db_wait; }, milliseconds{1}, hours{1})(settings,
+                                                                                                               text);
+}
+
 Setting duration_setting(std::string variable, std::string flag, const std::string& help,
                          milliseconds& (*field)(Settings&), milliseconds least, milliseconds most) {
     Settings defaults;
@@ -174,6 +184,10 @@ std::vector<Setting> all_settings() {
     all.push_back(duration_setting(
         "SUPERVISOR_START_DEADLINE", "--start-deadline", "how long to try for the first token",
         [](Settings& s) -> milliseconds& { return s.start_deadline; }, milliseconds{1}, hours{1}));
+    all.push_back({"SUPERVISOR_DB_WAIT", "--db-wait", "DURATION",
+                   "how long to wait before the first child until the database takes a TCP connection, or off. Cloud "
+                   "Run's Direct VPC egress may come up a minute late, and Prefect gives up after 5 s [2m]",
+                   duration_range(milliseconds{1}, hours{1}) + ", or off", parse_db_wait});
     all.push_back({"SUPERVISOR_TOKEN_SCOPE", "--token-scope", "URL",
                    "the token's scope. https://www.googleapis.com/auth/sqlservice.login is sufficient for the login "
                    "and safer: a leaked token can then be used for nothing else [.../auth/cloud-platform]",

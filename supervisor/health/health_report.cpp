@@ -9,10 +9,20 @@
 namespace supervisor {
 namespace {
 
+const std::string waiting_for_database = "waiting for the database";
+
 bool token_expired(const HealthFacts& facts) { return facts.token && facts.token->expires_in <= milliseconds{0}; }
 
 HttpResponse verdict(const std::string& why_not) {
     return why_not.empty() ? HttpResponse{.body = "ok\n"} : HttpResponse{.status = 503, .body = why_not + '\n'};
+}
+
+/// What keeps the child from running.
+std::string without_child(const HealthFacts& facts) {
+    if (!facts.database_fault) {
+        return std::string{to_string(facts.phase)};
+    }
+    return waiting_for_database + (facts.database_fault->empty() ? "" : ": " + *facts.database_fault);
 }
 
 /// Neither the token nor the network counts here: Cloud Run answers a failed liveness probe with SIGKILL.
@@ -26,12 +36,12 @@ std::string why_not_alive(const HealthFacts& facts) {
         case Phase::cleaning_up:
         case Phase::stopped: break;
     }
-    return "no child runs: " + std::string{to_string(facts.phase)};
+    return "no child runs: " + without_child(facts);
 }
 
 std::string why_not_ready(const HealthFacts& facts) {
     if (facts.phase != Phase::running) {
-        return std::string{to_string(facts.phase)};
+        return without_child(facts);
     }
     if (!facts.child_ready) {
         return facts.ever_ready ? "the child does not answer" : "the child has not answered yet";
@@ -42,7 +52,17 @@ std::string why_not_ready(const HealthFacts& facts) {
     return {};
 }
 
+std::string why_not_started(const HealthFacts& facts) {
+    if (facts.ever_ready) {
+        return {};
+    }
+    return facts.database_fault ? without_child(facts) : "the first child has not answered yet";
+}
+
 std::string_view state(const HealthFacts& facts) {
+    if (facts.database_fault) {
+        return waiting_for_database;
+    }
     if (facts.phase != Phase::running) {
         return to_string(facts.phase);
     }
@@ -95,7 +115,7 @@ HttpResponse health_answer(std::string_view path, const HealthFacts& facts) {
         return verdict(why_not_alive(facts));
     }
     if (path == "/startupz") {
-        return verdict(facts.ever_ready ? "" : "the first child has not answered yet");
+        return verdict(why_not_started(facts));
     }
     if (path == "/readyz") {
         return verdict(why_not_ready(facts));

@@ -20,6 +20,8 @@ struct HealthFacts {
         milliseconds expiry{};      ///< wall clock, since the epoch
     };
     Phase phase = Phase::waiting;
+    std::optional<std::string> database_fault{};  ///< the first child waits for the database alone; empty: no try has
+                                                  ///< failed yet
     std::optional<int> child_pid{};
     milliseconds child_uptime{};
     unsigned restarts = 0;

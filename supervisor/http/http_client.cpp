@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include <array>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -79,6 +80,7 @@ void set_up(Transfer& transfer) {
     // getaddrinfo() gives up (Curl_async_thrdd_shutdown() in curl's lib/asyn-thrdd.c). With it the thread is detached and
     // frees its data itself.
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, request.connect_only ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
@@ -86,6 +88,17 @@ void set_up(Transfer& transfer) {
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.error.data());
     curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
+}
+
+std::string curls_reason(const Transfer& transfer, CURLcode code) {
+    std::string why = transfer.error[0] != '\0' ? transfer.error.data() : curl_easy_strerror(code);
+    long error = 0;
+    curl_easy_getinfo(transfer.easy.get(), CURLINFO_OS_ERRNO, &error);
+    // Curl's own text does not tell a refused connection from a network without a route.
+    if (code == CURLE_COULDNT_CONNECT && error != 0) {
+        why.append(" (").append(std::strerror(static_cast<int>(error))).append(")");
+    }
+    return why;
 }
 
 Result<HttpAnswer> outcome(Transfer& transfer, CURLcode code) {
@@ -96,7 +109,7 @@ Result<HttpAnswer> outcome(Transfer& transfer, CURLcode code) {
         return Fault{"the answer's body is longer than " + std::to_string(transfer.request.max_body) + " bytes"};
     }
     if (code != CURLE_OK) {
-        return Fault{transfer.error[0] != '\0' ? transfer.error.data() : curl_easy_strerror(code)};
+        return Fault{curls_reason(transfer, code)};
     }
     HttpAnswer answer;
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &answer.status);

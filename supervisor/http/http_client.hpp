@@ -15,7 +15,7 @@
 
 namespace supervisor {
 
-/// One GET. `url` is an http URL; the limits hold for this request alone.
+/// One GET, or only its TCP connection. `url` is an http URL; the limits hold for this request alone.
 struct HttpRequest {
     std::string url;
     std::vector<std::string> headers{};         ///< whole lines, each `Name: value`
@@ -23,6 +23,7 @@ struct HttpRequest {
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds timeout{5000};  ///< from the call to the last byte
     std::size_t max_body = std::size_t{64} * 1024;
+    bool connect_only = false;  ///< connect and close: nothing is sent, and the answer is empty, with status 0
 };
 
 /// A complete answer of whatever status.

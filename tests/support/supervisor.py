@@ -204,7 +204,9 @@ class Supervisor:
         if "TMPDIR" in os.environ:
             values["TMPDIR"] = os.environ["TMPDIR"]
         if self._emulator is not None:
-            values |= DATABASE | self._emulator.environment()
+            # An emulator without PostgreSQL has no port that the wait for the database could reach.
+            waits = {} if "DB_PORT" in self._emulator.environment() else {"SUPERVISOR_DB_WAIT": "off"}
+            values |= DATABASE | waits | self._emulator.environment()
         values |= self._environment
         return {name: value for name, value in values.items() if value is not None}
 

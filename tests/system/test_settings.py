@@ -49,6 +49,7 @@ BAD_VALUES: list[tuple[str | None, str, list[str], list[str]]] = [
     ("SUPERVISOR_DRAIN_TIMEOUT", "--drain-timeout", ["duration", "90s"], DURATIONS),
     ("SUPERVISOR_STOP_TIMEOUT", "--stop-timeout", ["duration", "1h30m"], DURATIONS),
     ("SUPERVISOR_START_DEADLINE", "--start-deadline", ["duration", "250ms"], DURATIONS),
+    ("SUPERVISOR_DB_WAIT", "--db-wait", ["duration", "off"], [*DURATIONS, "OFF", "no"]),
     (
         "SUPERVISOR_HEALTH_ADDRESS",
         "--health-address",

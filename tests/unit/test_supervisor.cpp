@@ -57,6 +57,7 @@ public:
         now = now + length;
         supervisor.on_probe("/livez");
     }
+    std::string text_at(std::string_view path) { return supervisor.on_probe(path).body; }
     unsigned probe(std::string_view path) { return supervisor.on_probe(path).status; }
     bool logged(const std::string& text) {
         for (auto& line : log.lines()) {
@@ -77,6 +78,7 @@ public:
     bool metadata_answers = true;
     std::optional<std::chrono::seconds> retry_after{};  ///< of the metadata server's refusals
     bool ready = true;
+    bool database_answers = true;
     unsigned token_requests = 0;
     Supervisor supervisor;
 
@@ -100,6 +102,12 @@ private:
     void ask(HttpRequest request, HttpDone done) {
         const bool for_token = request.url.find("service-accounts") != std::string::npos;
         token_requests += for_token ? 1U : 0U;
+        if (request.connect_only) {
+            boost::asio::post(loop, [this, done = std::move(done)] {
+                done(database_answers ? Result<HttpAnswer>{HttpAnswer{}} : Fault{"no route to the database"});
+            });
+            return;
+        }
         boost::asio::post(loop, [this, for_token, done = std::move(done)] {
             if (for_token && metadata_answers) {
                 done(HttpAnswer{.status = 200,
@@ -191,6 +199,109 @@ TEST_CASE("No token within the start deadline is exit 1") {
     CHECK(code == 1);
     CHECK(test.processes.launched.empty());
     CHECK(test.logged("token: none within the start deadline of 1m: Connection refused"));
+}
+
+TEST_CASE("The first child waits until the database takes a connection, and then starts once") {
+    Run test;
+    test.database_answers = false;
+    test.run({
+        [&] {
+            CHECK(test.logged("token: fresh one in hand"));
+            CHECK(test.processes.launched.empty());
+            for (const auto* path : {"/startupz", "/livez", "/readyz"}) {
+                CHECK(test.probe(path) == 503);
+                CHECK(test.text_at(path).ends_with("waiting for the database: no route to the database\n"));
+            }
+            CHECK(test.text_at("/status").find(R"("state": "waiting for the database")") != std::string::npos);
+            CHECK(test.text_at("/status").find(R"("last_error": "no route to the database")") != std::string::npos);
+            test.pass(500ms);
+        },
+        [&] {
+            test.database_answers = true;
+            test.pass(1s);
+        },
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            CHECK(test.probe("/livez") == 200);
+            CHECK(test.text_at("/startupz") == "the first child has not answered yet\n");
+            CHECK(test.text_at("/status").find(R"("last_error": null)") != std::string::npos);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+    CHECK(test.logged("INFO database: takes connections address=10.0.0.5:5432 after_ms=1500 tries=3"));
+}
+
+TEST_CASE("A database that answers before the first token does not start the child") {
+    Run test;
+    test.metadata_answers = false;
+    test.run({
+        [&] {
+            CHECK(test.processes.launched.empty());
+            CHECK(test.text_at("/livez") == "no child runs: waiting for the first token\n");
+            test.metadata_answers = true;
+            test.pass(2s);
+        },
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("A child that waited for the database gets the token that is the newest by then") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.refresh_interval = 10s;
+    Run test{settings};
+    test.database_answers = false;
+    test.run({
+        [&] {
+            test.token = "ya29.two";
+            test.pass(10s);
+        },
+        [&] {
+            CHECK(test.token_requests == 2);
+            CHECK(test.processes.launched.empty());
+            test.database_answers = true;
+            test.pass(5s);
+        },
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            CHECK(test.last_url().find(":ya29.two@") != std::string::npos);
+            CHECK(test.text_at("/status").find(R"("rotations": 0)") != std::string::npos);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("A database that stays away is exit 1, which no --map-exit turns into success") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.mapped_exit_codes = {1};
+    Run test{settings};
+    test.database_answers = false;
+    CHECK(test.run({[&] { test.pass(2min); }}) == 1);
+    CHECK(test.processes.launched.empty());
+    CHECK(
+        test.logged("ERROR database: 10.0.0.5:5432 can't be reached within 2m (--db-wait): no route to the database"));
+}
+
+TEST_CASE("A stop while the child waits for the database ends at once, and nothing was started") {
+    Run test;
+    test.database_answers = false;
+    CHECK(test.run({[&] { test.supervisor.on_signal(SIGTERM); }}) == 143);
+    CHECK(test.processes.launched.empty());
+}
+
+TEST_CASE("Without the wait the database is not asked") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.db_wait.reset();
+    Run test{settings};
+    test.database_answers = false;
+    test.run({
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
 }
 
 TEST_CASE("A stop asks for no more tokens") {
@@ -299,6 +410,16 @@ TEST_CASE("The check shows what would run and starts nothing") {
     CHECK(test.processes.launched.empty());
     CHECK(test.logged("check: would run command=prefect"));
     CHECK_FALSE(test.logged("ya29"));
+}
+
+TEST_CASE("The check fails when the database can't be reached, and shows what would run nevertheless") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.check_only = true;
+    Run test{settings};
+    test.database_answers = false;
+    CHECK(test.run({}) == 1);
+    CHECK(test.logged("ERROR database: 10.0.0.5:5432 can't be reached: no route to the database"));
+    CHECK(test.logged("check: would run command=prefect"));
 }
 
 TEST_CASE("Without a token the child is started at once and the metadata server is never asked") {

@@ -135,6 +135,13 @@ std::vector<Row> rows() {
          [](const auto& s) { return text_of(s.stop_timeout); }, bad_stop_timeouts},
         {"SUPERVISOR_START_DEADLINE", "--start-deadline", "60000ms", "1ms", "1h",
          [](const auto& s) { return text_of(s.start_deadline); }, bad_durations},
+        {"SUPERVISOR_DB_WAIT",
+         "--db-wait",
+         "120000ms",
+         "1ms",
+         "off",
+         [](const auto& s) { return s.db_wait ? text_of(*s.db_wait) : "off"; },
+         {"5", "-5s", "1.5h", "0s", "61m", "OFF", "no"}},
         {"SUPERVISOR_TOKEN_SCOPE",
          "--token-scope",
          "https://www.googleapis.com/auth/cloud-platform",
@@ -225,7 +232,7 @@ TEST_CASE("A variable that is set to nothing counts as not set") {
 }
 
 TEST_CASE("The bounds of the durations are inside, and nothing beyond them is") {
-    for (const std::string flag : {"--drain-timeout", "--stop-timeout", "--start-deadline"}) {
+    for (const std::string flag : {"--drain-timeout", "--stop-timeout", "--start-deadline", "--db-wait"}) {
         CHECK(read_settings({flag, "1ms"}, database).has_value());
         CHECK(read_settings({flag, "1h"}, database).has_value());
         CHECK(refusal({flag, "1h1ms"}, database).code == 2);

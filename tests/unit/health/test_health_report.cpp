@@ -76,6 +76,17 @@ TEST_CASE("A good verdict is ok, a bad one says why") {
     CHECK(health_answer("/livez", now).status == 200);
 }
 
+TEST_CASE("While the first child waits for the database, each verdict says so and why") {
+    HealthFacts facts;
+    facts.database_fault = "";
+    CHECK(health_answer("/startupz", facts).body == "waiting for the database\n");
+    facts.database_fault = "Connection refused";
+    CHECK(health_answer("/startupz", facts).body == "waiting for the database: Connection refused\n");
+    CHECK(health_answer("/readyz", facts).body == "waiting for the database: Connection refused\n");
+    CHECK(health_answer("/livez", facts).body == "no child runs: waiting for the database: Connection refused\n");
+    CHECK(health_answer("/status", facts).body.find(R"("state": "waiting for the database")") != std::string::npos);
+}
+
 TEST_CASE("An expired token makes the child unready, not dead") {
     auto now = facts(Phase::running);
     now.last_error = "the metadata server answered 503";

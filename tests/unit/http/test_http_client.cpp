@@ -245,6 +245,33 @@ TEST_CASE_METHOD(Fixture, "What is no whole answer is a fault that says why") {
     }
 }
 
+TEST_CASE_METHOD(Fixture, "A connection alone sends nothing, is closed, and leaves no descriptor") {
+    Server server{loop, "nothing"};
+    const auto answer = get({.url = server.url(), .connect_only = true});
+    REQUIRE(answer.has_value());
+    CHECK(answer->status == 0);
+    CHECK(answer->body.empty());
+    const auto before = open_descriptors();
+    for (int i = 0; i < 10; ++i) {
+        CHECK(get({.url = server.url(), .connect_only = true}).has_value());
+    }
+    CHECK(open_descriptors() <= before);
+    CHECK(server.requests().empty());
+}
+
+TEST_CASE_METHOD(Fixture, "A refused connection says so") {
+    const auto url = [&] {
+        const Server gone{loop, ""};
+        return gone.url();
+    }();
+    for (const bool connect_only : {false, true}) {
+        const auto answer = get({.url = url, .connect_only = connect_only});
+        REQUIRE(answer.has_error());
+        CHECK(answer.error().why.starts_with("Failed to connect to 127.0.0.1"));
+        CHECK(answer.error().why.ends_with("(Connection refused)"));
+    }
+}
+
 TEST_CASE_METHOD(Fixture, "A body of just the length allowed is taken") {
     Server server{loop, http("200 OK", "", std::string(2000, 'x'))};
     CHECK(get({.url = server.url(), .max_body = 2000}).has_value());
