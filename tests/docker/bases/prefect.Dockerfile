@@ -1,4 +1,4 @@
-# Stands in for prefecthq/prefect:3-python3.11 where no image registry is reachable: Python 3.11, Prefect, uv and tini, the
+# Stands in for prefecthq/prefect:VERSION-python3.11 where no image registry is reachable: Python 3.11, Prefect, uv and tini, the
 # same environment, working directory, entrypoint and user. It is Debian 12's Python, while the real image is built on python:3.11-slim.
 FROM debian:bookworm-slim
 RUN apt-get -qq update && \

@@ -1,0 +1,83 @@
+"""The way back from a newer Prefect, as docker/README.md has it: the newer image undoes its migrations first."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from prefect_server import START_LIMIT, prefect_environment
+from supervisor import REPOSITORY, Supervisor, run
+from google_emulator.client import GoogleEmulator
+
+UNKNOWN = "0123456789ab"
+# The document's own program, which prints the database's revision that a version of Prefect makes.
+PRINT_REVISION = REPOSITORY / "docker/README.md"
+
+
+def execute(emulator: GoogleEmulator, statement: str) -> str:
+    async def ask() -> str:
+        connection = await asyncpg.connect(
+            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
+        )
+        try:
+            return str(await connection.fetchval(statement))
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def revision(emulator: GoogleEmulator) -> str:
+    return execute(emulator, "SELECT version_num FROM alembic_version")
+
+
+def start_once(emulator: GoogleEmulator, folder: Path) -> None:
+    with Supervisor(
+        *("--rotation", "in-place"), emulator=emulator, environment=prefect_environment(folder)
+    ) as supervisor:
+        supervisor.wait_for_health("/readyz", timeout=START_LIMIT)
+
+
+def revision_by_the_document() -> str:
+    """What the command of the document prints, without Docker."""
+    (line,) = (line for line in PRINT_REVISION.read_text().splitlines() if "get_current_head()" in line)
+    program = line[line.index('"') + 1 : line.rindex('"')]
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=START_LIMIT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.mark.prefect
+@pytest.mark.long
+def test_a_newer_database_is_refused_and_goes_back_by_the_newer_images_command(tmp_path: Path) -> None:
+    with GoogleEmulator(token_life="1h") as emulator:
+        start_once(emulator, tmp_path)
+        newest = revision(emulator)
+        assert revision_by_the_document() == newest
+
+        # To an older Prefect the database's revision is one that it does not know.
+        execute(emulator, f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
+        refused = run(emulator=emulator, environment=prefect_environment(tmp_path), timeout=START_LIMIT)
+        assert refused.process and refused.process.returncode == 3, refused.transcript()
+        assert any(f"Can't locate revision identified by '{UNKNOWN}'" in line for line in refused.errors)
+        assert revision(emulator) == UNKNOWN
+        execute(emulator, f"UPDATE alembic_version SET version_num = '{newest}'")
+
+        # The supervisor logs it in, as it does the server.
+        back = run(
+            *("--ready-url", "off"),
+            command=["prefect", "server", "database", "downgrade", "--yes", "--revision", "-1"],
+            emulator=emulator,
+            environment=prefect_environment(tmp_path),
+            timeout=START_LIMIT,
+        )
+        assert back.process and back.process.returncode == 0, back.transcript()
+        assert revision(emulator) not in (newest, UNKNOWN)
+
+        start_once(emulator, tmp_path)
+        assert revision(emulator) == newest
