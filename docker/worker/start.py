@@ -58,12 +58,14 @@ class Access:
                 )
         left = self._refused_since + self._limit - now
         if left <= 0:
-            sys.exit(f"worker: {server} refuses this worker with {answer}, after {self._limit} s too: {advice(response)}")
+            late = f", after {self._limit} s too" if self._limit else ""
+            sys.exit(f"worker: {server} refuses this worker with {answer}{late}: {advice(response)}")
         return left
 
     def granted(self) -> None:
         if self._refused_since is not None:
-            say(f"{os.environ['PREFECT_API_URL']} lets this worker in after {time.monotonic() - self._refused_since:.0f} s")
+            waited = time.monotonic() - self._refused_since
+            say(f"{os.environ['PREFECT_API_URL']} lets this worker in after {waited:.0f} s")
             self._refused_since = None
 
 

@@ -51,6 +51,11 @@ def test_the_base_is_one_version_of_prefect_and_can_be_another(dockerfile: str) 
     assert "${PREFECT_VERSION}" in arguments["PREFECT_IMAGE"]
 
 
+def test_compose_builds_on_the_same_version() -> None:
+    text = (REPOSITORY / "docker/compose.yaml").read_text()
+    assert re.findall(r"PREFECT_VERSION: (.*)", text) == [f"${{PREFECT_VERSION:-{VERSION}}}"] * 2
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_image_is_at_most_4_mib_larger_than_prefects(
     engine: docker.DockerClient, image: str, record_property: Callable[[str, object], None]
@@ -122,6 +127,18 @@ def test_without_settings_the_server_says_which_are_missing(engine: docker.Docke
         assert container.wait().code == 1
         (line,) = container.output().splitlines()
         assert all(name in line for name in ("DB_USER", "DB_IP", "DB_NAME"))
+
+
+@pytest.mark.parametrize(("password", "why"), [("", "is empty"), ("admin:secret\n", "has a line break")])
+def test_a_password_that_nobody_can_give_is_refused_in_one_line(
+    engine: docker.DockerClient, password: str, why: str
+) -> None:
+    environment = {"PREFECT_SERVER_API_AUTH_STRING": password}
+    with Container(engine, "prefect-server", environment=environment) as container:
+        assert container.wait().code == 1
+        (line,) = container.output().splitlines()
+        assert line.startswith(f"prefect-entrypoint: PREFECT_SERVER_API_AUTH_STRING {why}")
+        assert "secret" not in line.replace("make the secret", "")
 
 
 def test_without_an_address_the_worker_says_so(engine: docker.DockerClient) -> None:

@@ -1,12 +1,12 @@
-"""Something in front of a server that refuses every request until it is told to let them in, as Cloud Run's check of the
-caller does while a change of access propagates.
+"""Something in front of a server that refuses every request until it is told to let them in, as Cloud Run's check of
+the caller does while a change of access propagates.
 
     with RefusingFront(("127.0.0.1", 4200)) as front:
         ...  # front.address answers 403
         front.let_in()  # from now on connections go to the server
 
-Cloud Run checks a caller before the container, so a refusal is not Prefect's JSON
-(docs.cloud.google.com/run/docs/securing/managing-access). Only the status and that difference count here.
+Cloud Run itself checks the caller (docs.cloud.google.com/run/docs/authenticating/public), so such a refusal is not
+Prefect's JSON. Only the status and that difference count here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """How many connections one Prefect server opens: the pool as it is set, and two more.
 
-deploy/cloud_run/service.yaml bounds the pool, since a small Cloud SQL instance takes 25 connections, and during a rollout
-two servers run at once. In Prefect 3.9.1 the two more are one that listens for changed automations
-(prefect/server/utilities/postgres_listener.py, get_pg_notify_connection) and one for the removal of old data
-(prefect/server/services/db_vacuum.py, _maintenance_database_config)."""
+A small Cloud SQL instance takes 25 connections, and two servers run at once during a rollout. In Prefect 3.9.1 the two more
+are one that listens for changed automations (prefect/server/utilities/postgres_listener.py, get_pg_notify_connection)
+and one for the removal of old data (prefect/server/services/db_vacuum.py, _maintenance_database_config)."""
 
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ def test_the_pools_settings_bound_the_servers_connections(
 ) -> None:
     settings = {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": str(POOL)}
     if overflow is not None:
-        # Prefect's description of this setting gives -1 for no overflow. To SQLAlchemy, that is an overflow without a limit.
+        # Prefect's description of this setting gives -1 for no overflow. To SQLAlchemy, -1 is one without a limit.
         settings["PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW"] = str(overflow)
     with (
         GoogleEmulator(token_life="1h") as emulator,

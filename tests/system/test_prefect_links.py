@@ -1,6 +1,7 @@
-"""Links in notifications: they need PREFECT_UI_URL on the server, which nothing else tells its own address.
+"""Links in notifications: they need PREFECT_UI_URL on the server, since nothing else tells it its own address.
 
-Prefect makes them by `{{ flow_run|ui_url }}` in an automation's text (prefect/server/events/jinja_filters.py, ui_url)."""
+Prefect makes them by `{{ flow_run|ui_url }}` in an automation's text (prefect/server/events/jinja_filters.py,
+ui_url)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Prefect's own basic authentication, with real Prefect: the server asks for the password, the probes need none, and the
-worker of docker/worker has it.
+"""Prefect's own basic authentication, with real Prefect: the server asks for the password, the probes need none, and
+the worker of docker/worker has it.
 
-Prefect 3.9.1 lets GET /api/health and GET /api/ready pass without it (prefect/server/api/server.py, token_validation in
-create_api_app), and asks for it at each websocket (prefect/server/utilities/subscriptions.py, accept_prefect_socket)."""
+Prefect 3.9.1 lets GET /api/health and GET /api/ready pass without it (prefect/server/api/server.py, token_validation
+in create_api_app), and asks for it at each websocket (prefect/server/utilities/subscriptions.py,
+accept_prefect_socket)."""
 
 from __future__ import annotations
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import asyncpg
@@ -15,8 +17,7 @@ from supervisor import REPOSITORY, Supervisor, run
 from google_emulator.client import GoogleEmulator
 
 UNKNOWN = "0123456789ab"
-# The document's own program, which prints the database's revision that a version of Prefect makes.
-PRINT_REVISION = REPOSITORY / "docker/README.md"
+DOCUMENT = REPOSITORY / "docker/README.md"
 
 
 def execute(emulator: GoogleEmulator, statement: str) -> str:
@@ -44,9 +45,10 @@ def start_once(emulator: GoogleEmulator, folder: Path) -> None:
 
 
 def revision_by_the_document() -> str:
-    """What the command of the document prints, without Docker."""
-    (line,) = (line for line in PRINT_REVISION.read_text().splitlines() if "get_current_head()" in line)
-    program = line[line.index('"') + 1 : line.rindex('"')]
+    """What the document's program for it prints, without Docker."""
+    found = re.search(r'--entrypoint python prefect-server -c "\n(.*?)"', DOCUMENT.read_text(), re.S)
+    assert found
+    program = textwrap.dedent(found[1])
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=START_LIMIT)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
@@ -68,9 +70,9 @@ def test_a_newer_database_is_refused_and_goes_back_by_the_newer_images_command(t
         assert revision(emulator) == UNKNOWN
         execute(emulator, f"UPDATE alembic_version SET version_num = '{newest}'")
 
-        # The supervisor logs it in, as it does the server.
+        # The supervisor logs it in, as it does the server. The image's rotation is in place.
         back = run(
-            *("--ready-url", "off"),
+            *("--rotation", "in-place", "--ready-url", "off"),
             command=["prefect", "server", "database", "downgrade", "--yes", "--revision", "-1"],
             emulator=emulator,
             environment=prefect_environment(tmp_path),

@@ -1,0 +1,97 @@
+"""A real browser for the tests of Prefect's UI."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
+# The longest that a page may take on a busy machine, in seconds.
+PAGE_LIMIT = 120
+
+
+class Browser:
+    """Headless Chromium, which looks up no name, so that no part of a page waits for the internet."""
+
+    def __init__(self, ui: str, profile: str) -> None:
+        self._ui = ui
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--window-size=1400,900",
+            f"--user-data-dir={profile}",
+        ):
+            options.add_argument(argument)
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        self._driver = webdriver.Chrome(options=options, service=service)
+
+    def close(self) -> None:
+        self._driver.quit()
+
+    def open(self, path: str) -> None:
+        self._driver.get(self._ui + path)
+
+    def text(self) -> str:
+        return self._driver.find_element(By.TAG_NAME, "body").text
+
+    def wait_for_text(self, *texts: str) -> None:
+        def there(_: object) -> bool:
+            body = self.text()
+            return all(text in body for text in texts)
+
+        WebDriverWait(self._driver, PAGE_LIMIT).until(there, f"{texts} on {self._driver.current_url}")
+
+    def click(self, selector: str, text: str) -> None:
+        """The element of that selector whose text is `text`."""
+
+        def find(_: object) -> WebElement | None:
+            elements = self._driver.find_elements(By.CSS_SELECTOR, selector)
+            return next((element for element in elements if element.text == text), None)
+
+        waiting = WebDriverWait(self._driver, PAGE_LIMIT)
+        waiting.until(find, f"{selector} with {text!r} on {self._driver.current_url}").click()
+
+    def type_into(self, selector: str, text: str) -> None:
+        """Replaces the content of the field."""
+
+        def find(_: object) -> WebElement | None:
+            return next(iter(self._driver.find_elements(By.CSS_SELECTOR, selector)), None)
+
+        field = WebDriverWait(self._driver, PAGE_LIMIT).until(find, f"{selector} on {self._driver.current_url}")
+        field.clear()
+        field.send_keys(text)
+
+    def keep_screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self._driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+@contextmanager
+def open_browser(ui: str) -> Iterator[Browser]:
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
+        it = Browser(ui, profile)
+        try:
+            yield it
+        finally:
+            it.close()
