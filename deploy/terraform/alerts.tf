@@ -6,9 +6,9 @@ locals {
     for file in local.alert_files : trimsuffix(file, ".yaml") => yamldecode(templatefile(
       "${path.module}/../cloud_run/alerts/${file}",
       {
-        NAME                 = var.name
-        SERVER_SERVICE       = local.server_service
-        PROJECT_ID           = var.project_id
+        NAME           = var.name
+        SERVER_SERVICE = local.server_service
+        PROJECT_ID     = var.project_id
         # Known only after the apply, so it is set below.
         NOTIFICATION_CHANNEL = ""
       }

@@ -1,0 +1,106 @@
+"""Terraform itself, with providers that know the recorded schemas and no cloud (schema_provider)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from module import REPOSITORY
+
+HERE = Path(__file__).resolve().parent
+LIMIT = 300
+PROJECT = "my-project"
+
+
+def build_providers(folder: Path) -> None:
+    result = subprocess.run(
+        ["go", "build", "-o", str(folder / "terraform-provider-google"), "."],
+        cwd=HERE / "schema_provider",
+        env={"GOTOOLCHAIN": "auto"} | os.environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert result.returncode == 0, result.stderr
+    shutil.copy(folder / "terraform-provider-google", folder / "terraform-provider-random")
+
+
+class Terraform:
+    """A copy of the module, and the files beside it that it reads, in a folder of its own."""
+
+    def __init__(self, folder: Path, providers: Path) -> None:
+        for name in ("terraform", "cloud_run"):
+            shutil.copytree(REPOSITORY / "deploy" / name, folder / "deploy" / name)
+        self.module = folder / "deploy/terraform"
+        settings = folder / "terraformrc"
+        overrides = "".join(f'    "hashicorp/{name}" = "{providers}"\n' for name in ("google", "random"))
+        settings.write_text(f"provider_installation {{\n  dev_overrides {{\n{overrides}  }}\n  direct {{}}\n}}\n")
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TF_CLI_CONFIG_FILE": str(settings),
+            "TF_IN_AUTOMATION": "1",
+            # Terraform asks for newer versions of itself otherwise.
+            "CHECKPOINT_DISABLE": "1",
+            "PROVIDER_SCHEMA": str(HERE / "provider_schema.json"),
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["terraform", f"-chdir={self.module}", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+
+    def plan(self, **variables: Any) -> Plan:
+        result = self._plan(variables)
+        assert result.returncode == 0, result.stderr
+        shown = self.run("show", "-json", "the.plan")
+        assert shown.returncode == 0, shown.stderr
+        return Plan(shown.stdout)
+
+    def refusal(self, **variables: Any) -> str:
+        """What Terraform says instead of planning, in one line."""
+        result = self._plan(variables)
+        assert result.returncode == 1, result.stdout
+        return " ".join(re.sub(r"[│╷╵]", " ", result.stderr).split())
+
+    def _plan(self, variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        file = self.module / "test.auto.tfvars.json"
+        file.write_text(json.dumps({"project_id": PROJECT} | variables))
+        return self.run("plan", "-no-color", "-input=false", "-out=the.plan")
+
+
+class Plan:
+    def __init__(self, text: str) -> None:
+        self._json = json.loads(text)
+        self.text = json.dumps(self._json["planned_values"])
+        self.resources: dict[str, dict[str, Any]] = {
+            resource["address"]: resource["values"]
+            for resource in self._json["planned_values"]["root_module"]["resources"]
+            if resource["mode"] == "managed"
+        }
+
+    def __getitem__(self, address: str) -> Any:
+        return self.resources[address]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [values for address, values in self.resources.items() if address.split(".")[0] == kind]
+
+    def output(self, name: str) -> Any:
+        return self._json["planned_values"]["outputs"][name].get("value")
+
+
+def needs_terraform() -> pytest.MarkDecorator:
+    missing = [name for name in ("terraform", "go") if not shutil.which(name)]
+    return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not on the PATH; test_module.py still runs")
