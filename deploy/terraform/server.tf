@@ -3,10 +3,10 @@
 locals {
   db_ca_path = "/etc/prefect-db-ca/server-ca.pem"
 
-  # During a rollout two servers run, and db-f1-micro takes 25 connections: two pools of 5 + 4 leave a few for others.
+  # During a rollout two servers run, and db-f1-micro takes 25 connections. Each opens its pool, here 5 + 2, and two more.
   connections = var.db_tier == "db-f1-micro" ? {
     PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE    = "5"
-    PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW = "4"
+    PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW = "2"
   } : {}
 }
 
