@@ -194,6 +194,15 @@ def test_operations_md_has_the_line_that_the_filter_looks_for(file: Path) -> Non
     assert [line for line in lines if re.search(pattern, line)]
 
 
+@every_file
+def test_google_cloud_md_says_what_the_policy_means(file: Path) -> None:
+    rows = re.findall(r"^\| ([\w-]+) \| `([^`]*)`", (REPOSITORY / "docs/google-cloud.md").read_text(), re.MULTILINE)
+    (line,) = (line for name, line in rows if name == file.stem)
+    wanted = line.replace("…", "10.0.0.5:5432") + " 2m"
+    entry = {"severity": "ERROR", "time": "2026-11-25T20:00:00.000Z", "message": wanted}
+    assert alerts_on(log_entry(json.dumps(entry))) == [file.stem]
+
+
 def test_a_server_that_ends_by_itself_alerts() -> None:
     with Supervisor("--log-format", "json", "--no-token", command=["sh", "-c", "exit 3"]) as supervisor:
         assert supervisor.wait() == 3
