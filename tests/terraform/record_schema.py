@@ -4,7 +4,7 @@
     python3 tests/terraform/record_schema.py schema.json google=7.45.0 random=3.9.0
 
 It writes provider_schema.json beside itself: of the resources that the module uses, the names, types and kinds of their
-arguments and blocks, nothing else. It is run by hand, for a new resource or a newer provider; the tests need no provider.
+arguments and blocks, nothing else. It is run by hand, for a new resource or a newer provider; the tests need none.
 """
 
 from __future__ import annotations

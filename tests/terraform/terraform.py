@@ -103,4 +103,5 @@ class Plan:
 
 def needs_terraform() -> pytest.MarkDecorator:
     missing = [name for name in ("terraform", "go") if not shutil.which(name)]
-    return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not on the PATH; test_module.py still runs")
+    reason = f"not on the PATH: {' and '.join(missing)}; test_module.py reads the module without them"
+    return pytest.mark.skipif(bool(missing), reason=reason)

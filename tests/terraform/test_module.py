@@ -20,7 +20,8 @@ KINDS = ("resource", "data", "ephemeral")
 OBJECTS = {(kind, *labels): block for kind in KINDS for labels, block in blocks_of(MODULE, kind).items()}
 every_object = pytest.mark.parametrize("key", OBJECTS, ids=".".join)
 
-# The settings of deploy/cloud_run with their defaults; $ stands for NAME. None: the default is asked from gcloud, or there is none.
+# The settings of deploy/cloud_run with their defaults; $ stands for NAME. None: there is no default, or none that a
+# file can have.
 SETTINGS: dict[str, Any] = {
     "PROJECT_ID": None,
     "REGION": "us-central1",

@@ -1,5 +1,5 @@
-"""Terraform itself validates deploy/terraform and plans it, for each kind of environment and with each kind of mistake. The
-providers are stand-ins with the recorded schemas of the real ones (schema_provider), since nothing can be created here."""
+"""Terraform itself validates deploy/terraform and plans it, for each kind of environment and with each kind of mistake.
+The providers are stand-ins with the recorded schemas of the real ones (schema_provider), so nothing is created."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_internal_is_reached_from_the_network_alone_and_has_the_password(terrafo
     plan = terraform.plan(access="internal")
     assert plan[SERVER]["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
     assert variables_of(plan, SERVER)["PREFECT_SERVER_API_AUTH_STRING"] == "secret prefect-auth"
-    # A request of Cloud Run counts as internal when it goes through the network, whose subnet has Private Google Access:
+    # A request of Cloud Run is internal when it goes through the network, whose subnet has Private Google Access:
     # https://docs.cloud.google.com/run/docs/securing/ingress
     assert plan[WORKER]["template"][0]["vpc_access"][0]["egress"] == "ALL_TRAFFIC"
     assert plan["google_compute_subnetwork.this[0]"]["private_ip_google_access"] is True
@@ -109,10 +109,12 @@ def test_each_account_has_the_least_rights(terraform: Terraform) -> None:
     ]
     (login,) = plan.of("google_project_iam_member")
     assert login["role"] == "roles/cloudsql.instanceUser"
-    # The form of the names: https://docs.cloud.google.com/sql/docs/postgres/iam-conditions
-    assert login["condition"][0]["expression"] == (
-        "resource.name == 'projects/my-project/instances/prefect-db' && resource.type == 'sqladmin.googleapis.com/Instance'"
-    )
+    # The form of both is that of Google's own sample, cloud_sql/instance_iam_condition/main.tf of
+    # https://github.com/terraform-google-modules/terraform-docs-samples
+    assert login["condition"][0]["expression"].split(" && ") == [
+        "resource.name == 'projects/my-project/instances/prefect-db'",
+        "resource.type == 'sqladmin.googleapis.com/Instance'",
+    ]
     assert {each["role"] for each in plan.of("google_secret_manager_secret_iam_member")} == {
         "roles/secretmanager.secretAccessor"
     }
@@ -140,8 +142,8 @@ def test_the_database_refuses_plain_text_and_has_no_public_address(terraform: Te
     assert settings["backup_configuration"][0]["enabled"] is True
     assert (settings["tier"], settings["edition"]) == ("db-f1-micro", "ENTERPRISE")
     assert plan["google_compute_address.db"]["address"] == variables_of(plan, SERVER)["DB_IP"] == "10.0.0.5"
-    # PostgreSQL keeps 3 of the 25 connections for superusers. Two servers run side by side during a rollout, each with its
-    # pool and two connections more (tests/system/test_prefect_connections.py).
+    # PostgreSQL keeps 3 of the 25 connections for superusers. Two servers run side by side during a rollout, each with
+    # its pool and two connections more (tests/system/test_prefect_connections.py).
     server = variables_of(plan, SERVER)
     pool = int(server["PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE"])
     assert 2 * (pool + int(server["PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW"]) + 2) <= 25 - 3
@@ -175,7 +177,7 @@ def test_settings_reach_what_they_are_for(terraform: Terraform) -> None:
         worker_memory="8Gi",
         worker_cpu="4",
         worker_count=3,
-        work_pool="blue pool".replace(" ", "-"),
+        work_pool="blue-pool",
         ui_url="https://prefect.example.com",
         server_env={"PREFECT_LOGGING_LEVEL": "DEBUG", "SUPERVISOR_ROTATION": "restart"},
         worker_secrets={"KEY": "theirs:7"},
@@ -336,7 +338,9 @@ def test_the_grants_job_runs_once_for_each_change_of_the_grants(terraform: Terra
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
-def test_a_bad_value_is_refused_with_what_is_allowed(terraform: Terraform, variables: dict[str, Any], says: str) -> None:
+def test_a_bad_value_is_refused_with_what_is_allowed(
+    terraform: Terraform, variables: dict[str, Any], says: str
+) -> None:
     assert says in terraform.refusal(**variables)
 
 

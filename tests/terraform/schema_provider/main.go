@@ -1,9 +1,9 @@
-// A Terraform provider that knows a provider's schema and nothing of its cloud, so that Terraform itself can validate and
-// plan deploy/terraform where the real providers cannot be had. The file that PROVIDER_SCHEMA names has the schema
+// A Terraform provider that knows a provider's schema and nothing of its cloud, so that Terraform itself can validate
+// and plan deploy/terraform where the real providers cannot be had. The file that PROVIDER_SCHEMA names has the schema
 // (record_schema.py wrote it); the program's own name, terraform-provider-NAME, says which provider it is.
 //
-// A plan is what a provider without defaults plans: what the configuration has, and "known after apply" for the rest. A data
-// source answers with the names of its attributes. Nothing can be applied.
+// A plan is what a provider without defaults plans: what the configuration has, and "known after apply" for the rest. A
+// data source answers with the names of its attributes. Nothing can be applied.
 package main
 
 import (
