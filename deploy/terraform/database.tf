@@ -73,7 +73,7 @@ locals {
 }
 
 # ABANDON: Prefect's tables belong to the account, and Cloud SQL deletes no user that owns anything. The end of a new
-# instance is the end of all three; in an existing instance they are left, with Prefect's data.
+# instance is the end of both; in an existing instance they are left, with Prefect's data.
 resource "google_sql_database" "prefect" {
   name            = var.db_name
   instance        = local.db_instance

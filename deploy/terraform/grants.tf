@@ -47,7 +47,6 @@ resource "google_sql_user" "grants" {
   instance            = local.db_instance
   password_wo         = ephemeral.google_secret_manager_secret_version.grants.secret_data
   password_wo_version = local.grants_number
-  deletion_policy     = "ABANDON"
 }
 
 resource "google_cloud_run_v2_job" "grants" {

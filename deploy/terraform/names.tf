@@ -28,7 +28,14 @@ locals {
   # Cloud SQL's name for the account.
   db_iam_user = "${local.db_user}@${var.project_id}.iam"
   # The deterministic address of a service; it is known before the service exists.
-  ui_url = coalesce(var.ui_url, "https://${local.server_service}-${data.google_project.this.number}.${var.region}.run.app")
+  ui_url = trimsuffix(coalesce(var.ui_url, "https://${local.server_service}-${data.google_project.this.number}.${var.region}.run.app"), "/")
+
+  # What server_env and worker_env can't have: each is set by a variable of its own, or is the platform's.
+  server_variables_of_the_module = [
+    "DB_IP", "DB_NAME", "DB_SCHEMA", "DB_SSL", "DB_SSL_ROOT_CERT", "DB_USER", "K_CONFIGURATION", "K_REVISION", "K_SERVICE",
+    "PORT", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_UI_URL", "SUPERVISOR_ROTATION", "SUPERVISOR_TOKEN_SCOPE",
+  ]
+  worker_variables_of_the_module = ["PORT", "PREFECT_API_AUTH_STRING", "PREFECT_API_URL", "WORK_POOL"]
 
   with_password = var.access != "public"
   verify_ca     = var.db_ssl == "verify-ca"

@@ -1,13 +1,14 @@
 # The reasons for each value are in deploy/cloud_run/service.yaml, which describes the same service.
 
 locals {
-  db_ca_path = "/etc/prefect-db-ca/server-ca.pem"
+  db_ca_path = "/etc/db-ca/server-ca.pem"
 
-  # During a rollout two servers run, and db-f1-micro takes 25 connections. Each opens its pool, here 5 + 2, and two more.
-  connections = var.db_tier == "db-f1-micro" ? {
+  # Prefect opens up to 5 + 10 connections by default, and two more beside its pool. During a rollout two servers run, and
+  # db-f1-micro has 25. A larger tier allows more: set these in server_env.
+  connections = {
     PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE    = "5"
-    PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW = "2"
-  } : {}
+    PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW = "0"
+  }
 }
 
 resource "google_cloud_run_v2_service" "server" {
@@ -15,7 +16,7 @@ resource "google_cloud_run_v2_service" "server" {
   location            = var.region
   deletion_protection = false
   ingress             = var.access == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
-  # Prefect's own password is the check, or IAP. A binding of allUsers, the other way, is refused in organisations that
+  # Prefect's own password is what is checked, or IAP is. A binding of allUsers, the other way, is refused in organisations that
   # restrict members by domain.
   invoker_iam_disabled = !var.iap
   iap_enabled          = var.iap

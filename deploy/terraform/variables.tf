@@ -39,8 +39,8 @@ variable "server_service" {
   default     = null
 
   validation {
-    condition     = var.server_service == null || can(regex("^[a-z][a-z0-9-]{0,47}[a-z0-9]$", var.server_service))
-    error_message = "server_service has 2 to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+    condition     = var.server_service == null || can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.server_service))
+    error_message = "server_service has up to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
 }
 
@@ -50,8 +50,8 @@ variable "worker_service" {
   default     = null
 
   validation {
-    condition     = var.worker_service == null || can(regex("^[a-z][a-z0-9-]{0,47}[a-z0-9]$", var.worker_service))
-    error_message = "worker_service has 2 to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+    condition     = var.worker_service == null || can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.worker_service))
+    error_message = "worker_service has up to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
 }
 
@@ -61,8 +61,8 @@ variable "repo_name" {
   default     = null
 
   validation {
-    condition     = var.repo_name == null || can(regex("^[a-z][a-z0-9-]{0,61}[a-z0-9]$", var.repo_name))
-    error_message = "repo_name has 2 to 63 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+    condition     = var.repo_name == null || can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.repo_name))
+    error_message = "repo_name has up to 63 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
 }
 
@@ -72,8 +72,12 @@ variable "db_instance_name" {
   default     = null
 
   validation {
-    condition     = var.db_instance_name == null || can(regex("^[a-z][a-z0-9-]{0,94}[a-z0-9]$", var.db_instance_name))
-    error_message = "db_instance_name has 2 to 96 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+    condition     = var.db_instance_name == null || can(regex("^[a-z]([a-z0-9-]{0,82}[a-z0-9])?$", var.db_instance_name))
+    error_message = "db_instance_name has up to 84 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+  }
+  validation {
+    condition     = var.db_instance_name != null || var.db_instance != "existing"
+    error_message = "db_instance = existing needs db_instance_name, so that no database is shared by accident."
   }
 }
 
@@ -83,8 +87,8 @@ variable "db_name" {
   default     = "prefect"
 
   validation {
-    condition     = can(regex("^[a-z_][a-z0-9_-]{0,62}$", var.db_name))
-    error_message = "db_name has up to 63 lower-case letters, digits, underscores and hyphens."
+    condition     = can(regex("^[A-Za-z_][A-Za-z0-9_-]{0,62}$", var.db_name))
+    error_message = "db_name has up to 63 letters, digits, underscores and hyphens."
   }
 }
 
@@ -145,6 +149,10 @@ variable "psc_network_name" {
     condition     = var.psc_network_name == null || can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.psc_network_name))
     error_message = "psc_network_name has up to 63 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
+  validation {
+    condition     = var.psc_network_name != null || var.network == "new"
+    error_message = "network = existing needs psc_network_name, since its default is only right for a new network."
+  }
 }
 
 variable "subnet" {
@@ -156,6 +164,10 @@ variable "subnet" {
     condition     = var.subnet == null || can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.subnet))
     error_message = "subnet has up to 63 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
+  validation {
+    condition     = var.subnet != null || var.network == "new"
+    error_message = "network = existing needs subnet, since its default is only right for a new network."
+  }
 }
 
 variable "subnet_range" {
@@ -164,8 +176,8 @@ variable "subnet_range" {
   default     = "10.0.0.0/24"
 
   validation {
-    condition     = can(cidrnetmask(var.subnet_range)) && try(tonumber(split("/", var.subnet_range)[1]) <= 26, false)
-    error_message = "subnet_range is an IPv4 range of /26 or larger, such as 10.0.0.0/24."
+    condition     = can(cidrnetmask(var.subnet_range)) && try(contains(range(8, 27), tonumber(split("/", var.subnet_range)[1])), false)
+    error_message = "subnet_range is an IPv4 range such as 10.0.0.0/24, with 8 to 26 after the slash."
   }
   validation {
     condition     = try(cidrhost(var.subnet_range, 0) == split("/", var.subnet_range)[0], true)
@@ -194,11 +206,13 @@ variable "db_ip" {
     error_message = "db_ip is an IPv4 address, such as 10.0.0.5."
   }
   validation {
+    # A range that is none is refused by its own rule. Google keeps the first two and the last two addresses.
     condition = (
-      var.network == "existing" || !can(cidrhost("${var.db_ip}/32", 0)) || !can(cidrhost(var.subnet_range, 0)) ||
-      try(cidrhost("${var.db_ip}/${split("/", var.subnet_range)[1]}", 0) == cidrhost(var.subnet_range, 0), true)
+      var.network == "existing" || !can(cidrhost(var.subnet_range, 0)) || !can(cidrhost("${var.db_ip}/32", 0)) ? true :
+      cidrhost("${var.db_ip}/${split("/", var.subnet_range)[1]}", 0) == cidrhost(var.subnet_range, 0)
+      && !contains([for n in [0, 1, -2, -1] : cidrhost(var.subnet_range, n)], var.db_ip)
     )
-    error_message = "db_ip must be inside subnet_range when the network is new."
+    error_message = "db_ip must be a free address inside subnet_range; Google keeps the first two and the last two."
   }
 }
 
@@ -219,8 +233,8 @@ variable "grants_job" {
   default     = null
 
   validation {
-    condition     = var.grants_job == null || can(regex("^[a-z][a-z0-9-]{0,47}[a-z0-9]$", var.grants_job))
-    error_message = "grants_job has 2 to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
+    condition     = var.grants_job == null || can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.grants_job))
+    error_message = "grants_job has up to 49 lower-case letters, digits and hyphens; it begins with a letter and does not end with a hyphen."
   }
 }
 
@@ -276,6 +290,14 @@ variable "db_tier" {
   validation {
     condition     = can(regex("^db-[a-z0-9-]+$", var.db_tier))
     error_message = "db_tier is the name of a machine of Cloud SQL, such as db-f1-micro or db-custom-2-7680."
+  }
+  validation {
+    condition     = var.db_edition != "ENTERPRISE_PLUS" || !can(regex("^db-(f1-micro|g1-small|custom-)", var.db_tier))
+    error_message = "db_tier is one that ENTERPRISE_PLUS does not have; it is such as db-perf-optimized-N-2."
+  }
+  validation {
+    condition     = var.db_edition != "ENTERPRISE" || !startswith(var.db_tier, "db-perf-optimized-")
+    error_message = "db_tier is one that needs db_edition = ENTERPRISE_PLUS."
   }
 }
 
@@ -369,8 +391,9 @@ variable "iap" {
   default     = false
 
   validation {
-    condition     = !var.iap || var.access != "internal"
-    error_message = "iap is for users on the internet, whom access = internal keeps out; choose one of the two."
+    # IAP reads the header that has Prefect's password in it.
+    condition     = !var.iap || var.access == "public"
+    error_message = "iap needs access = public: IAP is the login then, in place of the password."
   }
   validation {
     condition     = !var.iap || var.worker_count == 0
@@ -384,8 +407,8 @@ variable "ui_url" {
   default     = null
 
   validation {
-    condition     = var.ui_url == null || can(regex("^https?://[^/ ]+[^ ]*$", var.ui_url))
-    error_message = "ui_url is an address that begins with https:// or http://."
+    condition     = var.ui_url == null || can(regex("^https://[^ /'\"]+(/[^ '\"]*)?$", var.ui_url))
+    error_message = "ui_url is an address such as https://prefect.example.com."
   }
 }
 
@@ -417,8 +440,8 @@ variable "server_memory" {
   default     = "1Gi"
 
   validation {
-    condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.server_memory))
-    error_message = "server_memory is an amount such as 512Mi or 2Gi."
+    condition     = can(regex("^([1-9][0-9]{0,4}Gi|(51[2-9]|5[2-9][0-9]|[6-9][0-9]{2}|[1-9][0-9]{3,4})Mi)$", var.server_memory))
+    error_message = "server_memory is an amount such as 512Mi or 2Gi, and 512Mi or more."
   }
 }
 
@@ -439,8 +462,8 @@ variable "worker_memory" {
   default     = "1Gi"
 
   validation {
-    condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.worker_memory))
-    error_message = "worker_memory is an amount such as 512Mi or 2Gi."
+    condition     = can(regex("^([1-9][0-9]{0,4}Gi|(51[2-9]|5[2-9][0-9]|[6-9][0-9]{2}|[1-9][0-9]{3,4})Mi)$", var.worker_memory))
+    error_message = "worker_memory is an amount such as 512Mi or 2Gi, and 512Mi or more."
   }
 }
 
@@ -461,8 +484,8 @@ variable "work_pool" {
   default     = "cloud-run-pool"
 
   validation {
-    condition     = can(regex("^[^/%&<> \"']+$", var.work_pool))
-    error_message = "work_pool is a name without spaces, quotes and the characters / % & < >."
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]*$", var.work_pool))
+    error_message = "work_pool has letters, digits, periods, underscores and hyphens."
   }
 }
 
@@ -475,6 +498,14 @@ variable "server_env" {
     condition     = alltrue([for name in keys(var.server_env) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])
     error_message = "server_env has names of letters, digits and underscores."
   }
+  validation {
+    condition     = length(setintersection(keys(var.server_env), keys(var.server_secrets))) == 0
+    error_message = "server_env and server_secrets have a variable in common."
+  }
+  validation {
+    condition     = length(setintersection(keys(var.server_env), local.server_variables_of_the_module)) == 0
+    error_message = "server_env has a variable that the module itself sets; other variables of the module are for that."
+  }
 }
 
 variable "worker_env" {
@@ -485,6 +516,14 @@ variable "worker_env" {
   validation {
     condition     = alltrue([for name in keys(var.worker_env) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])
     error_message = "worker_env has names of letters, digits and underscores."
+  }
+  validation {
+    condition     = length(setintersection(keys(var.worker_env), keys(var.worker_secrets))) == 0
+    error_message = "worker_env and worker_secrets have a variable in common."
+  }
+  validation {
+    condition     = length(setintersection(keys(var.worker_env), local.worker_variables_of_the_module)) == 0
+    error_message = "worker_env has a variable that the module itself sets; other variables of the module are for that."
   }
 }
 
@@ -516,8 +555,8 @@ variable "alert_email" {
   default     = null
 
   validation {
-    condition     = var.alert_email == null || can(regex("^[^@ ]+@[^@ ]+$", var.alert_email))
-    error_message = "alert_email is an e-mail address."
+    condition     = var.alert_email == null || can(regex("^[^@ ,]+@[^@ ,]+\\.[^@ ,]+$", var.alert_email))
+    error_message = "alert_email is an address such as team@example.com."
   }
 }
 

@@ -71,7 +71,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
       startup_probe {
         http_get {
-          path = "/startupz"
+          path = "/livez"
           port = 8081
         }
         period_seconds    = 5

@@ -206,8 +206,17 @@ def test_the_module_has_the_settings_of_the_scripts_and_their_defaults() -> None
             assert have == (json.dumps(default) if isinstance(default, str) else default), name
 
 
-def test_the_scripts_have_no_setting_that_the_module_lacks() -> None:
+def test_the_scripts_have_the_same_settings_and_the_same_defaults() -> None:
     text = (REPOSITORY / "deploy/cloud_run/settings.sh").read_text()
-    defined = set(re.findall(r'^\s*: "\$\{([A-Z_]+):=', text, re.MULTILINE))
-    assert defined, "settings.sh is written in another way"
-    assert defined - SETTINGS.keys() - SCRIPTS_ONLY == set()
+    scripts = {
+        name: default.strip("'\"").replace("$NAME-", "$-")
+        for name, default in re.findall(r"^\s*setting ([A-Z_]+) ('[^']*'|\"[^\"]*\"|\S+)", text, re.MULTILINE)
+    }
+    assert scripts.keys() == SETTINGS.keys() | SCRIPTS_ONLY
+    for name, default in SETTINGS.items():
+        # What has no default here is asked for, derived or absent there.
+        assert scripts[name] in ("", "none", "$PROJECT_ID") if default is None else scripts[name] == str(default), name
+    assert set(re.findall(r"^\s*extra_settings (\w+)", text, re.MULTILINE)) == FAMILIES.keys()
+    defaults = dict(re.findall(r"^\s*default_extra SERVER_ENV_(\w+) (\S+)", text, re.MULTILINE))
+    (connections,) = (block["connections"] for block in parsed(MODULE / "server.tf")["locals"])
+    assert {name: value.strip('"') for name, value in connections.items() if not name.startswith("__")} == defaults

@@ -4,6 +4,7 @@ The providers are stand-ins with the recorded schemas of the real ones (schema_p
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def test_internal_is_reached_from_the_network_alone_and_has_the_password(terrafo
 
 
 def test_iap_lets_only_its_members_pass(terraform: Terraform) -> None:
-    plan = terraform.plan(iap=True, worker_count=0, iap_members=["group:data@example.com"])
+    plan = terraform.plan(iap=True, access="public", worker_count=0, iap_members=["group:data@example.com"])
     assert plan[SERVER]["iap_enabled"] is True
     assert plan[SERVER]["invoker_iam_disabled"] is False
     (invoker,) = plan.of("google_cloud_run_v2_service_iam_member")
@@ -147,7 +148,8 @@ def test_the_database_refuses_plain_text_and_has_no_public_address(terraform: Te
     server = variables_of(plan, SERVER)
     pool = int(server["PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE"])
     assert 2 * (pool + int(server["PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW"]) + 2) <= 25 - 3
-    assert "SQLALCHEMY" not in terraform.plan(db_tier="db-custom-1-3840").text
+    larger = terraform.plan(server_env={"PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "10"})
+    assert variables_of(larger, SERVER)["PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW"] == "10"
 
 
 def test_verify_ca_mounts_the_certificate_of_the_instance(terraform: Terraform) -> None:
@@ -178,8 +180,8 @@ def test_settings_reach_what_they_are_for(terraform: Terraform) -> None:
         worker_cpu="4",
         worker_count=3,
         work_pool="blue-pool",
-        ui_url="https://prefect.example.com",
-        server_env={"PREFECT_LOGGING_LEVEL": "DEBUG", "SUPERVISOR_ROTATION": "restart"},
+        ui_url="https://prefect.example.com/",
+        server_env={"PREFECT_LOGGING_LEVEL": "DEBUG", "SUPERVISOR_DB_WAIT": "3m"},
         worker_secrets={"KEY": "theirs:7"},
         image_tag="v7",
     )
@@ -192,8 +194,7 @@ def test_settings_reach_what_they_are_for(terraform: Terraform) -> None:
     server, worker = variables_of(plan, SERVER), variables_of(plan, WORKER)
     assert server["PREFECT_UI_URL"] == "https://prefect.example.com"
     assert server["PREFECT_LOGGING_LEVEL"] == "DEBUG"
-    # What the user sets wins.
-    assert server["SUPERVISOR_ROTATION"] == "restart"
+    assert server["SUPERVISOR_DB_WAIT"] == "3m"
     assert server["DB_SCHEMA"] == variables_of(plan, GRANTS)["DB_SCHEMA"] == "flows"
     assert worker["WORK_POOL"] == "blue-pool"
     assert worker["KEY"] == "secret theirs"
@@ -217,7 +218,7 @@ def test_an_existing_network_is_used_and_left_alone(terraform: Terraform) -> Non
 def test_an_existing_instance_gets_a_database_and_users_and_nothing_else(terraform: Terraform) -> None:
     plan = terraform.plan(db_instance="existing", db_instance_name="old")
     assert not plan.of("google_sql_database_instance")
-    for address in ("google_sql_database.prefect", "google_sql_user.server", "google_sql_user.grants"):
+    for address in ("google_sql_database.prefect", "google_sql_user.server"):
         # Prefect's data outlives a destroy.
         assert plan[address]["deletion_policy"] == "ABANDON"
 
@@ -286,6 +287,16 @@ def test_the_server_and_the_worker_are_those_of_the_scripts(terraform: Terraform
             assert theirs["resources"][0]["cpu_idle"] is False
 
 
+def test_a_variable_that_the_module_sets_is_no_extra_one(terraform: Terraform) -> None:
+    plan = terraform.plan(access="internal", db_ssl="verify-ca")
+    text = (REPOSITORY / "deploy/terraform/names.tf").read_text()
+    for address, name in ((SERVER, "server"), (WORKER, "worker")):
+        (reserved,) = re.findall(rf"{name}_variables_of_the_module = \[(.*?)\]", text, re.DOTALL)
+        # The size of the pool is a default, which a user may change.
+        ours = {each for each in variables_of(plan, address) if "_SQLALCHEMY_" not in each}
+        assert ours <= set(re.findall(r'"(\w+)"', reserved))
+
+
 def test_the_grants_job_runs_once_for_each_change_of_the_grants(terraform: Terraform) -> None:
     variants: list[dict[str, Any]] = [{}, {"db_schema": "flows"}, {"db_name": "other"}, {"grants_version": 2}]
     tokens = []
@@ -312,31 +323,40 @@ def test_the_grants_job_runs_once_for_each_change_of_the_grants(terraform: Terra
         ({"name": "ab"}, "a name of 2 characters needs db_user"),
         ({"db_schema": "public; drop"}, "db_schema has up to 63"),
         ({"db_user": "prefect-sa@my-project.iam"}, "db_user is a service account's ID"),
-        ({"subnet_range": "10.0.0.0/28"}, "subnet_range is an IPv4 range of /26 or larger"),
+        ({"db_instance": "existing"}, "db_instance = existing needs db_instance_name"),
+        ({"network": "existing", "psc_network_name": "old"}, "network = existing needs subnet"),
+        ({"subnet_range": "10.0.0.0/28"}, "subnet_range is an IPv4 range such as 10.0.0.0/24, with 8 to 26"),
         ({"subnet_range": "10.0.0.7/24"}, "subnet_range has bits outside its prefix"),
         ({"db_ip": "10.0.0.500"}, "db_ip is an IPv4 address"),
-        ({"db_ip": "10.0.1.5"}, "db_ip must be inside subnet_range"),
+        ({"db_ip": "10.0.1.5"}, "db_ip must be a free address inside subnet_range"),
+        ({"db_ip": "10.0.0.1"}, "db_ip must be a free address inside subnet_range"),
+        ({"db_ip": "10.0.0.254"}, "db_ip must be a free address inside subnet_range"),
         ({"network": "old"}, "network is either new or existing"),
         ({"network_project": "host"}, "needs network = existing"),
         ({"db_instance": "prefect-db"}, "db_instance is either new or existing"),
         ({"db_edition": "PLUS"}, "db_edition is either"),
+        ({"db_edition": "ENTERPRISE_PLUS"}, "db_tier is one that ENTERPRISE_PLUS does not have"),
+        ({"db_tier": "db-perf-optimized-N-2"}, "db_tier is one that needs db_edition = ENTERPRISE_PLUS"),
         ({"db_backups": False, "db_high_availability": True}, "db_high_availability needs db_backups"),
         ({"db_backups": False, "db_point_in_time_recovery": True}, "db_point_in_time_recovery needs db_backups"),
         ({"db_ssl": "verify-full"}, "db_ssl is either require or verify-ca"),
         ({"access": "private"}, "access is password, public or internal"),
-        ({"iap": True}, "iap needs worker_count = 0"),
-        ({"iap": True, "worker_count": 0, "access": "internal"}, "choose one of the two"),
-        ({"ui_url": "prefect.example.com"}, "ui_url is an address that begins with https://"),
+        ({"iap": True, "access": "public"}, "iap needs worker_count = 0"),
+        ({"iap": True, "worker_count": 0}, "iap needs access = public"),
+        ({"ui_url": "http://prefect.example.com"}, "ui_url is an address such as https://"),
         ({"image_tag": "a b"}, "image_tag has up to 128"),
         ({"server_cpu": "3"}, "server_cpu is 1, 2, 4, 6 or 8"),
         ({"worker_memory": "1GB"}, "worker_memory is an amount such as"),
+        ({"server_memory": "511Mi"}, "server_memory is an amount such as 512Mi or 2Gi, and 512Mi or more"),
         ({"worker_count": -1}, "worker_count is a whole number"),
-        ({"work_pool": "a/b"}, "work_pool is a name without"),
+        ({"work_pool": "a/b"}, "work_pool has letters, digits"),
         ({"server_env": {"A-B": "1"}}, "server_env has names of letters"),
+        ({"server_env": {"DB_IP": "10.0.0.9"}}, "server_env has a variable that the module itself sets"),
+        ({"worker_env": {"KEY": "1"}, "worker_secrets": {"KEY": "key"}}, "worker_env and worker_secrets have a variable"),
         ({"worker_secrets": {"KEY": "projects/p/secrets/s"}}, "worker_secrets has values of the form"),
-        ({"alert_email": "nobody"}, "alert_email is an e-mail address"),
+        ({"alert_email": "nobody"}, "alert_email is an address such as"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+    ids=lambda value: "" if isinstance(value, str) else ",".join(f"{name}={each}" for name, each in value.items()),
 )
 def test_a_bad_value_is_refused_with_what_is_allowed(
     terraform: Terraform, variables: dict[str, Any], says: str
