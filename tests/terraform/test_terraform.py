@@ -352,7 +352,7 @@ def test_the_grants_job_runs_once_for_each_change_of_the_grants(terraform: Terra
         ({"work_pool": "a/b"}, "work_pool has letters, digits"),
         ({"server_env": {"A-B": "1"}}, "server_env has names of letters"),
         ({"server_env": {"DB_IP": "10.0.0.9"}}, "server_env has a variable that the module itself sets"),
-        ({"worker_env": {"KEY": "1"}, "worker_secrets": {"KEY": "key"}}, "worker_env and worker_secrets have a variable"),
+        ({"worker_env": {"KEY": "1"}, "worker_secrets": {"KEY": "key"}}, "worker_env and worker_secrets have"),
         ({"worker_secrets": {"KEY": "projects/p/secrets/s"}}, "worker_secrets has values of the form"),
         ({"alert_email": "nobody"}, "alert_email is an address such as"),
     ],
