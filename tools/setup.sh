@@ -49,7 +49,8 @@ install_npm_packages() {
 # Fills Go's caches, so that the test that builds this client needs no network.
 build_go_clients() {
     (cd google_emulator/tests/clients/go && go build -o /dev/null .) &&
-        (cd tests/system/clients/pgx_login && go build -o /dev/null .)
+        (cd tests/system/clients/pgx_login && go build -o /dev/null .) &&
+        (cd tests/terraform/schema_provider && go build -o /dev/null .)
 }
 
 # The versions with a file of their own have a set of packages that is known to work; for another one pip chooses.
@@ -86,8 +87,8 @@ for purpose; do
                 npm-packages "PostgreSQL 18 and Google's Node clients in .deps/npm (a minute)" install_npm_packages
             ;;
         test)
-            install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/* tests/system/clients/pgx_login/*)" \
-                go-modules "Google's Go client and pgx (a minute)" build_go_clients
+            install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/* tests/system/clients/pgx_login/* tests/terraform/schema_provider/*)" \
+                go-modules "Google's Go client, pgx and the stand-in for Terraform's providers (a minute)" build_go_clients
             ;;
         prefect) set_up_prefect ;;
         arm64)

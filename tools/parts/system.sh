@@ -10,4 +10,4 @@ options=(-n 6 --maxschedchunk 1 -q -ra --durations=10)
 if [[ ${PREFECT_VERSION:-} ]]; then
     exec ".deps/prefect-$PREFECT_VERSION/bin/python" -m pytest tests/system -m prefect "${options[@]}"
 fi
-exec .deps/venv/bin/python -m pytest tests/system tests/cloud_run google_emulator/tests "${options[@]}"
+exec .deps/venv/bin/python -m pytest tests/system tests/cloud_run tests/terraform google_emulator/tests "${options[@]}"
