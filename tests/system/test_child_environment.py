@@ -147,6 +147,8 @@ def test_sqlalchemy_reads_every_part_of_the_url_back_byte_for_byte(mode: str, se
                 "DB_NAME": name,
                 "DB_IP": host,
                 "DB_PORT": str(port),
+                # There is no such database.
+                "SUPERVISOR_DB_WAIT": "off",
             }
             text = what_the_child_gets(URL, arguments=("--rotation", mode), environment=environment)[URL]
             assert text is not None and text.isascii()

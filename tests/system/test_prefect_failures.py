@@ -82,7 +82,13 @@ def test_grants_that_are_missing(right: str, sign: str, tmp_path: Path) -> None:
 def test_a_database_that_is_down(database: GoogleEmulator, tmp_path: Path) -> None:
     database.database("go-down")
     try:
-        check_it_ends(database, tmp_path, ["ConnectionRefusedError"])
+        # Prefect is not started while the database can't be reached, and gives up by itself without that wait.
+        waited = run(emulator=database, environment=prefect_environment(tmp_path) | {"SUPERVISOR_DB_WAIT": "2s"})
+        assert waited.process and waited.process.returncode == 1, waited.transcript()
+        (error,) = [line for line in waited.log if line.severity == "ERROR"]
+        assert "can't be reached within 2s (--db-wait)" in error.message and "Connection refused" in error.message
+        assert "child: started" not in waited.messages()
+        check_it_ends(database, tmp_path, ["ConnectionRefusedError"], SUPERVISOR_DB_WAIT="off")
     finally:
         database.database("come-back")
 
