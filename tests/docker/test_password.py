@@ -31,7 +31,7 @@ def browser(system: System) -> Iterator[Browser]:
 
 def test_the_ui_asks_for_the_password_and_works_with_it(system: System, browser: Browser) -> None:
     deployment = system.deployment()["id"]
-    browser.open(f"/v2/deployments/deployment/{deployment}")
+    browser.open("/v2/deployments")
     browser.wait_for_text("Login")
     assert "cloud-run-deployment" not in browser.text()
     browser.keep_screenshot("password-1-login")
@@ -45,7 +45,8 @@ def test_the_ui_asks_for_the_password_and_works_with_it(system: System, browser:
     browser.click("button", "Login")
     # It goes on to the page that was asked for.
     browser.wait_for_text("simple-flow", "cloud-run-deployment")
-    browser.keep_screenshot("password-3-deployment")
+    browser.keep_screenshot("password-3-deployments")
+    browser.open(f"/v2/deployments/deployment/{deployment}")
     browser.click("button", "Run")
     browser.click("[role=menuitem]", "Quick run")
 
