@@ -1,37 +1,100 @@
 # shellcheck shell=bash disable=SC2034
-# The objects that are set up, and their names; sourced by setup, deploy, verify and cleanup. The environment
-# overrides every value.
+# The settings of one environment, with their defaults and what is allowed; sourced by steps.sh. README.md explains them.
+# Each line is: setting NAME DEFAULT CHECK... (settings-file.sh and checks.sh).
 
-: "${REGION:=us-central1}"
-: "${DB_INSTANCE_NAME:=prefect-db}"
-: "${DB_NAME:=prefect}"
-: "${DB_USER:=prefect-sa}"
-: "${SERVER_SERVICE:=prefect-server}"
-: "${WORKER_SERVICE:=prefect-worker}"
-: "${PSC_NETWORK_NAME:=prefect-network}"
-: "${REPO_NAME:=prefect-repo}"
-: "${IMAGE_TAG:=v1}"
-# Another name than public: set-up makes that schema, and Prefect's tables go there.
-: "${DB_SCHEMA:=public}"
-# public: anyone who knows the URL may use the API. private: only callers with roles/run.invoker may use it.
-: "${ACCESS:=public}"
-# PROJECT_ID has no default here: what_is_needed asks gcloud's configuration for it.
+define_settings() {
+    setting PROJECT_ID '' matches '^([a-z][a-z0-9-]{4,28}[a-z0-9])?$' "a project's id has 6 to 30 lower-case letters, digits and hyphens"
+    setting REGION us-central1 matches '^[a-z]+-[a-z]+[0-9]+$' "a region is such as us-central1"
+    setting NAME prefect matches '^[a-z][a-z0-9-]{0,18}[a-z0-9]$' \
+        "an environment's name has 2 to 20 lower-case letters, digits and hyphens, and begins with a letter"
 
-SUBNET=prefect-subnet
-SUBNET_RANGE=10.0.0.0/24
-DB_ADDRESS=prefect-db-ip
-DB_IP=10.0.0.5
-DB_ENDPOINT=prefect-db-endpoint
-GRANTS_JOB=grant-perms-job
-GRANTS_SECRET=grant-perms-password
+    setting SERVER_SERVICE "$NAME-server" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
+    setting WORKER_SERVICE "$NAME-worker" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
+    setting REPO_NAME "$NAME-repo" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a repository's name has up to 63 $lower_case"
 
-# Seconds between the attempts of a command whose objects may not have reached all of Google's servers yet.
-: "${RETRY_PAUSE:=10}"
+    setting DB_INSTANCE new one_of new existing
+    setting DB_INSTANCE_NAME "$NAME-db" matches '^[a-z]([a-z0-9-]{0,82}[a-z0-9])?$' "an instance's name has up to 84 $lower_case"
+    setting DB_NAME prefect matches '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' "a database's name has up to 63 letters, digits, underscores and hyphens"
+    setting DB_SCHEMA public matches '^[a-z_][a-z0-9_]{0,62}$' "a schema's name has up to 63 lower-case letters, digits and underscores here"
+    setting DB_TIER db-f1-micro matches '^db-[a-z0-9-]+$' "a tier is such as db-f1-micro or db-custom-1-3840"
+    setting DB_EDITION ENTERPRISE one_of ENTERPRISE ENTERPRISE_PLUS
+    setting DB_HIGH_AVAILABILITY no one_of yes no
+    setting DB_BACKUPS yes one_of yes no
+    setting DB_POINT_IN_TIME_RECOVERY no one_of yes no
+    setting DB_DELETION_PROTECTION no one_of yes no
+    setting DB_FINAL_BACKUP no one_of yes no
+    setting DB_SSL require one_of require verify-ca
+
+    # The accounts of the server (its database user has the same name), of the worker and of the grants job.
+    setting DB_USER "$NAME-sa" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
+    setting WORKER_ACCOUNT "$NAME-worker" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
+    setting GRANTS_ACCOUNT "$NAME-grants" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
+    setting GRANTS_JOB "$NAME-grants" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
+    setting GRANTS_SECRET "$NAME-grants-password" matches '^[A-Za-z0-9_-]{1,255}$' "$secret_name"
+
+    setting NETWORK new one_of new existing
+    setting NETWORK_PROJECT "$PROJECT_ID" matches '^([a-z][a-z0-9-]{4,28}[a-z0-9])?$' "a project's id has 6 to 30 $lower_case"
+    setting PSC_NETWORK_NAME "$NAME-network" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a network's name has up to 63 $lower_case"
+    setting SUBNET "$NAME-subnet" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a subnet's name has up to 63 $lower_case"
+    setting SUBNET_RANGE 10.0.0.0/24 is_range
+    setting DB_ADDRESS "$NAME-db-ip" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "an address's name has up to 63 $lower_case"
+    setting DB_IP 10.0.0.5 is_address
+    setting DB_ENDPOINT "$NAME-db-endpoint" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "an endpoint's name has up to 63 $lower_case"
+
+    setting ACCESS password is_access
+    setting AUTH_SECRET "$NAME-auth" matches '^[A-Za-z0-9_-]{1,255}$' "$secret_name"
+    setting IAP no one_of yes no
+    setting UI_URL '' matches "^(https://[^ /'\"]+(/[^ '\"]*)?)?\$" "an address is such as https://prefect.example.com"
+
+    setting IMAGE_TAG v1 matches '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$' "a tag has up to 128 letters, digits, dots, underscores and hyphens"
+    setting PREFECT_VERSION 3.9.1 matches '^[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.]*$' "a version is such as 3.9.1"
+    setting BUILD docker one_of docker cloud-build
+    # With less than one CPU a service takes one request at a time.
+    setting SERVER_CPU 1 one_of 1 2 4 6 8
+    setting SERVER_MEMORY 1Gi is_memory
+    setting WORKER_CPU 1 one_of 1 2 4 6 8
+    setting WORKER_MEMORY 1Gi is_memory
+    setting WORKER_COUNT 1 is_number
+    setting WORK_POOL cloud-run-pool matches '^[A-Za-z0-9][A-Za-z0-9._-]*$' "a work pool's name has letters, digits, dots, underscores and hyphens here"
+
+    setting VERIFY_TIMEOUT 180 is_number
+    setting RETRY_PAUSE 10 is_number
+    setting PATIENCE 600 is_number
+    setting ALERT_EMAIL none matches '^(none|[^@ ,]+@[^@ ,]+\.[^@ ,]+)$' "an address is such as team@example.com, or none"
+
+    extra_settings SERVER_ENV_ is_text
+    extra_settings WORKER_ENV_ is_text
+    extra_settings SERVER_SECRET_ matches '^[A-Za-z0-9_-]{1,255}(:(latest|[1-9][0-9]*))?$' "a secret is given as SECRET or SECRET:VERSION"
+    extra_settings WORKER_SECRET_ matches '^[A-Za-z0-9_-]{1,255}(:(latest|[1-9][0-9]*))?$' "a secret is given as SECRET or SECRET:VERSION"
+    # Prefect opens up to 5 + 10 connections by default, and two more beside its pool. During a deployment two servers run,
+    # so they would need 34 of the 25 that db-f1-micro has; with these they need 14. A larger tier allows more.
+    default_extra SERVER_ENV_PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE 5
+    default_extra SERVER_ENV_PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW 0
+}
+
+lower_case='lower-case letters, digits and hyphens, and begins with a letter'
+secret_name="a secret's name has up to 255 letters, digits, hyphens and underscores"
 
 # Needs PROJECT_ID.
 derive_names() {
-    SERVICE_ACCOUNT=$DB_USER@$PROJECT_ID.iam.gserviceaccount.com
-    # Cloud SQL's name for it.
+    local iam=$PROJECT_ID.iam.gserviceaccount.com
+    NETWORK_PROJECT=${NETWORK_PROJECT:-$PROJECT_ID}
+    SERVER_EMAIL=$DB_USER@$iam WORKER_EMAIL=$WORKER_ACCOUNT@$iam GRANTS_EMAIL=$GRANTS_ACCOUNT@$iam
+    # Cloud SQL's name for the server's account.
     DB_IAM_USER=$DB_USER@$PROJECT_ID.iam
+    # The temporary administrator, the CA's secret and verify's job have no setting of their own.
+    GRANTS_USER=$NAME-grants DB_CA_SECRET=$NAME-db-ca CHECK_JOB=$NAME-check
     IMAGES=$REGION-docker.pkg.dev/$PROJECT_ID/$REPO_NAME
+    # A network of this project goes by its name; a shared one needs its project too.
+    NETWORK_PATH=$PSC_NETWORK_NAME SUBNET_PATH=$SUBNET PSC_PROJECTS=$PROJECT_ID
+    if [[ $NETWORK_PROJECT != "$PROJECT_ID" ]]; then
+        NETWORK_PATH=projects/$NETWORK_PROJECT/global/networks/$PSC_NETWORK_NAME
+        SUBNET_PATH=projects/$NETWORK_PROJECT/regions/$REGION/subnetworks/$SUBNET
+        PSC_PROJECTS=$PROJECT_ID,$NETWORK_PROJECT
+    fi
+    # Without the condition the role would be one for every instance of the project.
+    INSTANCE_CONDITION="expression=resource.name == 'projects/$PROJECT_ID/instances/$DB_INSTANCE_NAME' &&"
+    INSTANCE_CONDITION+=" resource.type == 'sqladmin.googleapis.com/Instance',title=$NAME-instance"
 }
+
+has_password() { [[ $ACCESS != public ]]; }

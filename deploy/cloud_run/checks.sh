@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# What is allowed as a setting's value, and which values go together; sourced by steps.sh. Nothing is created before all
+# of this is right. The first functions look at `name` and `value` of the function `setting`.
+# shellcheck disable=SC2154
+
+matches() { [[ $value =~ $1 ]] || bad "$name is '$value'; $2"; }
+
+one_of() {
+    local allowed=$*
+    [[ " $allowed " == *" $value "* ]] || bad "$name is '$value'; it is one of: ${allowed// /, }"
+}
+
+is_number() { matches '^(0|[1-9][0-9]{0,5})$' "a number such as 10 is needed"; }
+
+# Everything but what would end the line of YAML that it becomes a part of.
+is_text() { [[ ! $value =~ [[:cntrl:]] ]] || bad "$name has a control character in its value"; }
+
+is_memory() {
+    if ! [[ $value =~ ^([1-9][0-9]{0,4})(Mi|Gi)$ ]]; then
+        bad "$name is '$value'; an amount of memory is such as 512Mi or 2Gi"
+    elif [[ ${BASH_REMATCH[2]} == Mi ]] && ((BASH_REMATCH[1] < 512)); then
+        bad "$name is '$value'; the second generation of Cloud Run's environment needs 512Mi or more"
+    fi
+}
+
+is_access() {
+    if [[ $value == private ]]; then
+        bad "ACCESS is 'private', which is no more: the worker could not reach such a server. ACCESS=internal lets only your" \
+            "network in, IAP=yes only people whom you name, and ACCESS=password, the default, only who has the password"
+    else
+        one_of password public internal
+    fi
+}
+
+# An address as a number; fails for what is none.
+as_number() {
+    local part
+    [[ $1 =~ ^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})$ ]] || return 1
+    for part in "${BASH_REMATCH[@]:1}"; do ((10#$part < 256)) || return 1; done
+    echo $((((10#${BASH_REMATCH[1]} * 256 + 10#${BASH_REMATCH[2]}) * 256 + 10#${BASH_REMATCH[3]}) * 256 + 10#${BASH_REMATCH[4]}))
+}
+
+is_address() { as_number "$value" >/dev/null || bad "$name is '$value'; an address is such as 10.0.0.5"; }
+
+# Direct VPC egress needs a subnet of /26 or larger.
+is_range() {
+    local first bits=${value#*/}
+    if ! first=$(as_number "${value%/*}") || ! [[ $value == */* && $bits =~ ^[0-9]{1,2}$ ]] || ((10#$bits < 8 || 10#$bits > 26)); then
+        bad "$name is '$value'; a range is such as 10.0.0.0/24, with 8 to 26 after the slash"
+    elif ((first % (1 << (32 - 10#$bits)) != 0)); then
+        bad "$name is '$value', which does not begin at a multiple of its size"
+    fi
+}
+
+# Google keeps the first two and the last two addresses of a subnet for itself.
+is_free_in_range() {
+    local address=$1 first size bits=${2#*/}
+    address=$(as_number "$address") && first=$(as_number "${2%/*}") || return 0
+    size=$((1 << (32 - 10#$bits)))
+    ((address >= first + 2 && address <= first + size - 3))
+}
+
+check_combinations() {
+    local name
+    if [[ $NETWORK == existing ]]; then
+        for name in PSC_NETWORK_NAME SUBNET DB_IP; do
+            [[ -v is_given[$name] ]] || bad "NETWORK=existing needs $name, since its default is only right for a new network"
+        done
+    else
+        is_free_in_range "$DB_IP" "$SUBNET_RANGE" ||
+            bad "DB_IP is '$DB_IP', which is no free address of SUBNET_RANGE ($SUBNET_RANGE): Google keeps the first two and the last two"
+        [[ ${NETWORK_PROJECT:-$PROJECT_ID} == "$PROJECT_ID" ]] ||
+            bad "NETWORK_PROJECT is '$NETWORK_PROJECT': the network of another project (a Shared VPC) needs NETWORK=existing"
+    fi
+    if [[ $DB_INSTANCE == existing ]]; then
+        for name in DB_INSTANCE_NAME DB_NAME; do
+            [[ -v is_given[$name] ]] || bad "DB_INSTANCE=existing needs $name, so that no database is shared by accident"
+        done
+    fi
+    if [[ $DB_EDITION == ENTERPRISE_PLUS && $DB_TIER =~ ^db-(f1-micro|g1-small|custom-.*)$ ]]; then
+        bad "DB_TIER is '$DB_TIER', which ENTERPRISE_PLUS does not have; it is such as db-perf-optimized-N-2"
+    elif [[ $DB_EDITION == ENTERPRISE && $DB_TIER == db-perf-optimized-* ]]; then
+        bad "DB_TIER is '$DB_TIER', which needs DB_EDITION=ENTERPRISE_PLUS"
+    fi
+    for name in DB_HIGH_AVAILABILITY DB_POINT_IN_TIME_RECOVERY; do
+        [[ ${!name} == no || $DB_BACKUPS == yes ]] || bad "$name=yes needs DB_BACKUPS=yes"
+    done
+    if [[ $IAP == yes ]]; then
+        [[ $ACCESS == public ]] || bad "IAP=yes needs ACCESS=public, not $ACCESS: IAP reads the header that has Prefect's password" \
+            "in it, and users on the internet are kept out by ACCESS=internal. IAP then is the login"
+        [[ $WORKER_COUNT == 0 ]] || bad "IAP=yes needs WORKER_COUNT=0: a worker sends no identity token of IAP, so it would not reach the server"
+    fi
+    for name in SERVER WORKER; do check_variables "$name"; done
+}
+
+# check_variables SERVER or WORKER: a variable has one value.
+check_variables() {
+    local name
+    for name in $(extra_names "$1_ENV_"); do
+        [[ -z $(extra_names "$1_SECRET_${name#"$1_ENV_"}" | grep -x "$1_SECRET_${name#"$1_ENV_"}") ]] ||
+            bad "$name and $1_SECRET_${name#"$1_ENV_"} are the same variable"
+    done
+}
+
+# is_of_the_manifest VARIABLE PREFIX: the manifests name the variables that are theirs.
+is_of_the_manifest() {
+    local manifest=service.yaml
+    if [[ $2 == WORKER_* ]]; then manifest=worker-pool.yaml; fi
+    [[ $1 == PORT || $1 == K_SERVICE || $1 == K_REVISION || $1 == K_CONFIGURATION || $1 == DB_SSL_ROOT_CERT || $1 == *_API_AUTH_STRING ]] ||
+        grep -q "name: $1, value:" "$here/$manifest"
+}
+
+report_wrong_settings() {
+    ((${#wrong[@]} > 0)) || return 0
+    local each
+    for each in "${wrong[@]}"; do echo "$program: error: $each" >&2; done
+    exit 2
+}

@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# What a failure of gcloud means; sourced by steps.sh. gcloud has one exit code for nearly all of them, so its text is
+# read. tests/cloud_run/gcloud_texts.py says where in the SDK's source, or in Google's documentation, each text stands.
+
+# kind_of TEXT: which of these it is.
+#   api-off    the API is off, or was switched on some minutes ago
+#   policy     a policy of the organisation forbids it
+#   busy       another change is under way
+#   missing    there is no such object
+#   not-yet    an account or a permission that has just been made is not known everywhere
+#   denied     the caller may not do it
+kind_of() {
+    local text=${1,,}
+    if [[ $text =~ has\ not\ been\ used\ in\ project|service_disabled|api\ .*\ not\ enabled ]]; then
+        echo api-off
+    elif [[ $text =~ constraints/|org(aniz|anis)ation\ policy|orgpolicy|permitted\ customer|violates?\ constraint ]]; then
+        echo policy
+    elif [[ $text =~ concurrent\ policy\ changes|another\ operation\ was\ already\ in\ progress|resource.*is\ not\ ready ]]; then
+        echo busy
+    elif [[ $text =~ permission\ denied\ on\ secret|iam\.serviceaccounts\.actas|service\ account\ .*does\ not\ exist ]]; then
+        echo not-yet
+    elif [[ $text =~ not\ found|not_found|not\ be\ found|cannot\ find|could\ not\ find|does\ not\ exist|unknown\ service\ account|httperror\ 404 ]]; then
+        echo missing
+    elif [[ $text =~ permission_denied|permission\ denied|does\ not\ have\ permission|not\ authorized|httperror\ 403|forbidden|denied ]]; then
+        echo denied
+    else
+        echo other
+    fi
+}
+
+# api_in TEXT: the API that a text about one that is off names.
+api_in() { if [[ $1 =~ ([a-z0-9]+\.googleapis\.com) ]]; then echo "${BASH_REMATCH[1]}"; fi; }
+
+# first_line TEXT: the line that says what is wrong.
+first_line() {
+    local line
+    line=$(grep -m1 -i 'error' <<<"$1") || line=${1%%$'\n'*}
+    echo "${line:0:300}"
+}
+
+# advice_for KIND TEXT: what to do besides the step's own advice.
+advice_for() {
+    case $1 in
+        api-off) echo "The API $(api_in "$2") is switched off, or was switched on less than some minutes ago; setup switches it on." ;;
+        policy) echo "A policy of your organisation forbids it, and its administrator can tell which values are allowed." ;;
+        denied) echo "You lack a permission for it." ;;
+        not-yet | busy) echo "It has been waited for $PATIENCE s (PATIENCE)." ;;
+    esac
+}

@@ -1,0 +1,28 @@
+# shellcheck shell=bash disable=SC2154
+# The verification of a server that only the network reaches (ACCESS=internal); sourced by verify. From outside it can
+# only be seen that the server does not answer; the rest is done by a job in the network, with the worker's image.
+
+step "1 From outside" "Is ACCESS the one that it was deployed with?"
+# Cloud Run answers 404 to what internal ingress keeps out.
+show_line "curl -sS -m 20 -o /dev/null -w '%{http_code}\\n' $(shown "$SERVER_URL/api/health")     # 404"
+if ! $dry_run; then
+    code=$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' "$SERVER_URL/api/health") || code="no answer"
+    [[ $code == 404 ]] || fail "step \"$current_step\": internal ingress answers 404, and this was: $code. $advice"
+fi
+say "the server does not answer from outside"
+
+step "2 From inside" "The job's log says more: gcloud logging read resource.labels.job_name=$CHECK_JOB --limit=50"
+((WORKER_COUNT > 0)) || { say "WORKER_COUNT is 0, so no flow is run, and nothing was looked at from inside"; exit; }
+ask WORKER_IMAGE_DIGEST gcloud artifacts docker images describe "$IMAGES/prefect-worker:$IMAGE_TAG" \
+    --format='value(image_summary.digest)'
+WORKER_IMAGE=$IMAGES/prefect-worker@$WORKER_IMAGE_DIGEST
+end_check() {
+    local code=$?
+    trap - EXIT
+    (delete gcloud run jobs delete "$CHECK_JOB" --region="$REGION") || code=1
+    exit "$code"
+}
+trap end_check EXIT
+run_with_yaml check-job.yaml gcloud run jobs replace - --region="$REGION"
+run gcloud run jobs execute "$CHECK_JOB" --region="$REGION" --wait
+say "a run of $DEPLOYMENT completed inside. All is well"
