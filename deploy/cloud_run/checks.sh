@@ -52,11 +52,12 @@ is_range() {
     fi
 }
 
-# Google keeps the first two and the last two addresses of a subnet for itself.
+# Google keeps the first two and the last two addresses of a subnet for itself. A range that is wrong is reported already.
 is_free_in_range() {
     local address=$1 first size bits=${2#*/}
     address=$(as_number "$address") && first=$(as_number "${2%/*}") || return 0
     size=$((1 << (32 - 10#$bits)))
+    ((first % size == 0)) || return 0
     ((address >= first + 2 && address <= first + size - 3))
 }
 

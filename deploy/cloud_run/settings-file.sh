@@ -32,17 +32,20 @@ read_settings_file() {
     done <"$settings_file"
 }
 
-# setting NAME DEFAULT CHECK...: the variable NAME gets its value, which the check looks at.
+# setting NAME DEFAULT CHECK...: the variable NAME gets its value, which the check looks at. If the environment's name or
+# project is wrong, what is made of it is not reported as well.
 setting() {
-    local name=$1 default=$2 value=
+    local name=$1 default=$2 value= so_far=${#wrong[@]}
     shift 2
     known_settings+=("$name")
     take_value "$name"
     [[ -z $value ]] || is_given[$name]=true
     value=${value:-$default}
     printf -v "$name" %s "$value"
-    "$@"
+    if [[ -v is_given[$name] ]] || ! $base_is_wrong; then "$@"; fi
+    if [[ $name == NAME || $name == PROJECT_ID ]] && ((${#wrong[@]} > so_far)); then base_is_wrong=true; fi
 }
+base_is_wrong=false
 
 # An exported variable must not get from one environment into another, so a file excludes all others.
 take_value() {

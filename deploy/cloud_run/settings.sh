@@ -16,7 +16,7 @@ define_settings() {
     setting DB_INSTANCE_NAME "$NAME-db" matches '^[a-z]([a-z0-9-]{0,82}[a-z0-9])?$' "an instance's name has up to 84 $lower_case"
     setting DB_NAME prefect matches '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' "a database's name has up to 63 letters, digits, underscores and hyphens"
     setting DB_SCHEMA public matches '^[a-z_][a-z0-9_]{0,62}$' "a schema's name has up to 63 lower-case letters, digits and underscores here"
-    setting DB_TIER db-f1-micro matches '^db-[a-z0-9-]+$' "a tier is such as db-f1-micro or db-custom-1-3840"
+    setting DB_TIER db-f1-micro matches '^db-[A-Za-z0-9-]+$' "a tier is such as db-f1-micro or db-custom-1-3840"
     setting DB_EDITION ENTERPRISE one_of ENTERPRISE ENTERPRISE_PLUS
     setting DB_HIGH_AVAILABILITY no one_of yes no
     setting DB_BACKUPS yes one_of yes no

@@ -2,12 +2,10 @@
 # The verification of a server that only the network reaches (ACCESS=internal); sourced by verify. From outside it can
 # only be seen that the server does not answer; the rest is done by a job in the network, with the worker's image.
 
-step "1 From outside" "Is ACCESS the one that it was deployed with?"
-# Cloud Run answers 404 to what internal ingress keeps out.
-show_line "curl -sS -m 20 -o /dev/null -w '%{http_code}\\n' $(shown "$SERVER_URL/api/health")     # 404"
-if ! $dry_run; then
-    code=$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' "$SERVER_URL/api/health") || code="no answer"
-    [[ $code == 404 ]] || fail "step \"$current_step\": internal ingress answers 404, and this was: $code. $advice"
+step "1 From outside" "Is ACCESS the one that it was deployed with, and is this machine outside of the network?"
+show_line "! curl -fsS -m 20 $(shown "$SERVER_URL/api/health")"
+if ! $dry_run && curl --fail --silent --max-time 20 "$SERVER_URL/api/health" >/dev/null; then
+    fail "step \"$current_step\": the server answers here, which internal ingress should prevent. $advice"
 fi
 say "the server does not answer from outside"
 
