@@ -5,6 +5,11 @@
 It writes gcloud_commands.json and cloud_run_schema.json beside itself: names, types and choices, nothing else.
 It is run by hand, for a new command or a newer SDK (by the Python that the SDK has in
 platform/bundledpythonunix/bin); the tests need no SDK.
+
+The SDK's source, as it is published on GitHub (google-cloud-sdk-unofficial/google-cloud-sdk), will do. It lacks
+surface/beta/__init__.py, which is part of the component `beta`, and here the file compute_v1_messages.py, for its
+size: both were taken from SDK 528. Of the recorded commands, that file can only change which values a few flags of
+`gcloud compute` take.
 """
 
 from __future__ import annotations
@@ -24,9 +29,13 @@ artifacts repositories delete
 artifacts repositories describe
 auth configure-docker
 auth print-identity-token
+beta monitoring channels create
+beta monitoring channels delete
+beta monitoring channels list
 beta run worker-pools delete
 beta run worker-pools replace
 beta sql instances create
+builds submit
 compute addresses create
 compute addresses delete
 compute addresses describe
@@ -43,6 +52,9 @@ config get-value
 iam service-accounts create
 iam service-accounts delete
 iam service-accounts describe
+monitoring policies create
+monitoring policies delete
+monitoring policies list
 projects add-iam-policy-binding
 projects describe
 projects remove-iam-policy-binding
@@ -54,17 +66,29 @@ run services delete
 run services describe
 run services remove-iam-policy-binding
 run services replace
+run worker-pools delete
+run worker-pools replace
 secrets add-iam-policy-binding
 secrets create
 secrets delete
+secrets describe
+secrets remove-iam-policy-binding
+secrets versions access
+secrets versions add
+secrets versions describe
 services enable
+services list
 sql databases create
+sql databases delete
 sql databases describe
+sql instances create
 sql instances delete
 sql instances describe
 sql users create
+sql users delete
 sql users describe
 sql users set-password
+version
 """
 
 _KINDS = {
