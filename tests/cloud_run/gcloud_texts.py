@@ -684,3 +684,12 @@ def permission_on_secret(call: Call, revision: str, secret: str, account: str) -
     failed = {"JOB": "Job failed to deploy", "SERVICE": "Deployment failed"}.get(call.kind.what, "Deployment failed")
     text = f"{failed}\n" + call.line(message)
     return Failure(text, f"command_lib/run/serverless_operations.py, UpdateConditions; {source}")
+
+
+def act_as(call: Call, account: str) -> Failure:
+    """An account that is not there, or that has just been made: then Cloud Run does not know it yet."""
+    message = f"Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist)."
+    error = ApiError(403, "PERMISSION_DENIED", message, "alphagov/govuk-knowledge-graph-gcp pull request 806")
+    failed = "Job failed to deploy" if call.kind.what == "JOB" else "Deployment failed"
+    text = f"{failed}\n" + call.line(http_exception(error, ""))
+    return Failure(text, f"api_lib/util/exceptions.py, HttpException; {error.source}")

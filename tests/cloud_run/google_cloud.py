@@ -57,9 +57,36 @@ class GoogleCloud:
         assert result.returncode == 0, result.stdout + result.stderr
         return result
 
+    def gcloud(self, *words: str, text: str = "") -> str:
+        """One command of the user, such as for a network or a secret that is there before; returns its output."""
+        result = subprocess.run(
+            ["gcloud", *words],
+            env=self.environment | {"CLOUDSDK_CORE_PROJECT": PROJECT, "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
     @property
     def state(self) -> dict[str, Any]:
-        path = self.home / "state.json"
+        """All that was made, by kind and name; the APIs that are on are not in it."""
+        return self._load("state.json")
+
+    @property
+    def apis(self) -> list[str]:
+        """Those that are on."""
+        return list(self._load("apis.json"))
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """How many were made of each service and pool that is there."""
+        return self._load("revisions.json")
+
+    def _load(self, name: str) -> dict[str, Any]:
+        path = self.home / name
         return json.loads(path.read_text()) if path.exists() else {}
 
     @property
@@ -69,9 +96,17 @@ class GoogleCloud:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def forget_commands(self) -> None:
-        (self.home / "commands.jsonl").unlink(missing_ok=True)
+        """Then all that was made before is known everywhere."""
+        for name in ("commands.jsonl", "since.json"):
+            (self.home / name).unlink(missing_ok=True)
 
     @property
     def leftovers(self) -> list[str]:
-        """The objects that may exist only while `setup` runs."""
-        return [thing for thing in self.state if thing.startswith(("job ", "secret "))]
+        """The objects that may exist only while `setup` or `verify` runs."""
+        return [
+            thing
+            for thing in self.state
+            if thing.startswith("job ")
+            or (thing.startswith("secret ") and "grants" in thing and "/" not in thing)
+            or ("/user " in thing and thing.endswith("-grants"))
+        ]
