@@ -42,8 +42,10 @@ HOME = os.environ["STAND_IN_HOME"]
 POSTGRES = os.environ.get("STAND_IN_POSTGRES")
 REGION = os.environ.get("STAND_IN_REGION", "us-central1")
 PROJECT_NUMBER = "123456789012"
-# With a user's login gcloud calls these two as itself, not as the project.
-ALWAYS_ON = ("cloudresourcemanager", "serviceusage")
+# With a user's login gcloud calls this one as itself, not as the project.
+ALWAYS_ON = ("cloudresourcemanager",)
+# Of a new project (docs.cloud.google.com/service-usage/docs/enabled-service), as far as they are of interest here.
+ON_AT_FIRST = ("logging", "monitoring", "serviceusage", "storage")
 
 
 def main() -> None:
@@ -257,7 +259,7 @@ class Cloud:
         import gcloud_texts
 
         api = gcloud_texts.Call(self._words).kind.api
-        if api in ALWAYS_ON:
+        if api in ALWAYS_ON + ON_AT_FIRST:
             return
         if f"{api}.googleapis.com" not in load("apis.json") or self.is_new(f"api {api}", "STAND_IN_API_DELAY"):
             self.fail("api-not-enabled")
@@ -310,14 +312,15 @@ class Cloud:
         instance = f"instance {flags.get('--instance', name)}"
         match command.removeprefix("beta "):
             case "services enable":
-                enabled = load("apis.json")
+                apis = load("apis.json")
                 for api in names:
-                    if api not in enabled:
-                        enabled[api] = True
+                    if api not in apis:
+                        apis[api] = True
                         self._since[f"api {api.partition('.')[0]}"] = self._number
-                write(f"{HOME}/apis.json", json.dumps(enabled))
+                write(f"{HOME}/apis.json", json.dumps(apis))
             case "services list":
-                self.answer(flags, {"value(config.name)": "\n".join(load("apis.json"))})
+                enabled = {f"{api}.googleapis.com" for api in ON_AT_FIRST} | set(load("apis.json"))
+                self.answer(flags, {"value(config.name)": "\n".join(sorted(enabled))})
             case "projects describe":
                 self.answer(flags, {"value(projectNumber)": PROJECT_NUMBER})
             case "projects add-iam-policy-binding":
