@@ -3,7 +3,8 @@ in place of the network. By hand, like record_gcloud.py, with the Python and the
 
     python3 tests/cloud_run/compare_gcloud_texts.py SDK
 
-It prints each text that differs, and ends with 1 if there is one. Not compared is worker-pools delete, which uses gRPC.
+It prints each text that differs, and ends with 1 if there is one. More arguments say how the commands begin that are
+compared. Not compared is Cloud Run's answer about a secret, which is none to a request.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ run services delete s --region=us-central1
 run services describe s --region=us-central1
 run services remove-iam-policy-binding s --region=us-central1 {_MEMBER} --role=roles/run.invoker --format=none
 run services replace - --region=us-central1
+run worker-pools delete w --region=us-central1
 run worker-pools replace -
 secrets add-iam-policy-binding s {_MEMBER} --role=roles/secretmanager.secretAccessor --format=none
 secrets create s --replication-policy=user-managed --locations=us-central1
@@ -117,6 +119,24 @@ def answers(call: Call, case: str) -> list[tuple[str, int, dict[str, Any]]]:
     return [*always, *mine]
 
 
+def refuse_over_grpc(body: dict[str, Any]) -> None:
+    """worker-pools delete is the one command that uses it."""
+    from google.api_core.exceptions import from_grpc_status
+    from google.rpc import error_details_pb2
+    from googlecloudsdk.generated_clients.gapic_clients.run_v2.services.worker_pools.client import WorkerPoolsClient
+
+    details = []
+    for detail in body["error"].get("details", []):
+        kind = detail["@type"].rpartition(".")[2]
+        details.append(getattr(error_details_pb2, kind)(**{key: detail[key] for key in detail if key != "@type"}))
+    status = {403: 7, 404: 5}[body["error"]["code"]]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise from_grpc_status(status, body["error"]["message"], errors=(), details=details)
+
+    WorkerPoolsClient.delete_worker_pool = refuse
+
+
 def run(argv: list[str], text: str, rules: list[tuple[str, int, dict[str, Any]]], folder: Path) -> tuple[int, str]:
     """In a process of its own: gcloud ends it."""
     import requests.adapters
@@ -143,6 +163,8 @@ def run(argv: list[str], text: str, rules: list[tuple[str, int, dict[str, Any]]]
         time.sleep = lambda seconds: sleep(min(seconds, 0.1))
         from googlecloudsdk import gcloud_main
 
+        if argv[:3] == ["run", "worker-pools", "delete"]:
+            refuse_over_grpc(rules[-1][2])
         sys.argv = ["gcloud", *argv]
         try:
             gcloud_main.main()
@@ -183,11 +205,10 @@ def main() -> None:
             words = line.split()
             call = Call(words)
             path = " ".join(call.path)
-            files = {"SOURCE": str(folder / "sources"), "--config=CONFIG": f"--config={folder}/config.yaml"}
             for case in CASES:
-                if path == "builds submit" and case == API_OFF:
-                    # Else it uploads the sources first.
-                    files["SOURCE"] = "--no-source"
+                # With an API that is off it would upload the sources first.
+                sources = str(folder / "sources") if case != API_OFF else "--no-source"
+                files = {"SOURCE": sources, "--config=CONFIG": f"--config={folder}/config.yaml"}
                 argv = [files.get(word, word) for word in words]
                 expected = failure(words, case)
                 if not expected or (case == "iam-not-propagated" and call.kind.reads_secrets):

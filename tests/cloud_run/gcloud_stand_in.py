@@ -38,6 +38,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from gcloud_texts import Failure
+
 HOME = os.environ["STAND_IN_HOME"]
 POSTGRES = os.environ.get("STAND_IN_POSTGRES")
 REGION = os.environ.get("STAND_IN_REGION", "us-central1")
@@ -107,6 +109,10 @@ def fail(words: list[str], case: str) -> NoReturn:
     failure = gcloud_texts.failure(words, case)
     if failure is None:
         refuse(f"{' '.join(words)}: {case}, for which there is no text")
+    end(failure)
+
+
+def end(failure: Failure) -> NoReturn:
     print(failure.stderr, end="", file=sys.stderr)
     sys.exit(failure.exit_code)
 
@@ -631,7 +637,7 @@ class Cloud:
         spec = task_or_revision(resource)["spec"]
         account = spec["serviceAccountName"]
         if f"account {account}" not in self.things or self.is_new(f"account {account}", "STAND_IN_IAM_DELAY"):
-            self.no_act_as(account)
+            self.no_act_as(resource, account)
         self.check_network(task_or_revision(resource), resource)
         for container in spec["containers"]:
             image, _, digest = container["image"].partition("@")
@@ -667,20 +673,17 @@ class Cloud:
                 if self.path(kind, name, self.project) not in self.things:
                     refuse(f"there is no {kind} {name}")
 
-    def no_act_as(self, account: str) -> NoReturn:
+    def no_act_as(self, resource: Any, account: str) -> NoReturn:
         import gcloud_texts
 
-        failure = gcloud_texts.act_as(gcloud_texts.Call(self._words), account)
-        print(failure.stderr, end="", file=sys.stderr)
-        sys.exit(failure.exit_code)
+        call = gcloud_texts.Call(self._words)
+        end(gcloud_texts.act_as(call, resource["metadata"]["name"], REGION, account))
 
     def may_not_read(self, resource: Any, secret: str, account: str) -> NoReturn:
         import gcloud_texts
 
-        revision = f"{resource['metadata']['name']}-00001-abc"
-        failure = gcloud_texts.permission_on_secret(gcloud_texts.Call(self._words), revision, secret, account)
-        print(failure.stderr, end="", file=sys.stderr)
-        sys.exit(failure.exit_code)
+        call = gcloud_texts.Call(self._words)
+        end(gcloud_texts.permission_on_secret(call, resource["metadata"]["name"], REGION, secret, account))
 
     def execute(self, job: Any) -> None:
         if ready := os.environ.get("STAND_IN_JOB_HANGS"):

@@ -61,7 +61,7 @@ def failure(command: list[str], case: str) -> Failure | None:
     if case == MISSING and call.kind.missing_binding:
         return call.own("Policy binding with the specified principal, role, and condition not found!", _BINDING)
     if case == NOT_PROPAGATED and call.kind.reads_secrets:
-        return permission_on_secret(call, f"{call.kind.what}-00001-abc", "SECRET", "ACCOUNT")
+        return permission_on_secret(call, "NAME", call.region, "SECRET", "ACCOUNT")
     error = api_error(call, case)
     return error and printed(call, error)
 
@@ -173,7 +173,7 @@ _KINDS: dict[str, Kind] = {
     ),
     "compute networks subnets delete": Kind("compute", "compute.subnetworks.delete", _SUBNET, missing="describe"),
     "compute networks subnets describe": Kind("compute", "compute.subnetworks.get", _SUBNET, missing="describe"),
-    "iam service-accounts create": Kind("iam", "iam.serviceAccounts.create"),
+    "iam service-accounts create": Kind("iam", "iam.serviceAccounts.create", url=_IN_PROJECT),
     "iam service-accounts delete": Kind("iam", "iam.serviceAccounts.delete", missing="describe"),
     "iam service-accounts describe": Kind("iam", "iam.serviceAccounts.get", missing="describe"),
     "monitoring channels create": Kind("monitoring", url=_IN_PROJECT),
@@ -572,9 +572,8 @@ def printed(call: Call, error: ApiError) -> Failure:
         text, source = kind.forbidden.split("|")
         return call.own(text, source)
     if kind.style == "grpc":
-        # str() of google.api_core's exception: the number, a blank, the message.
         source = "command_lib/run/v2/worker_pools_operations.py, _CatchGoogleAPICallError"
-        return Failure(before + call.line(f"{error.code} {error.message}"), f"{source}; {error.source}")
+        return Failure(before + call.line(google_api_call_error(error)), f"{source}; {error.source}")
     if kind.style == "compute" and not is_off:
         source = "api_lib/compute/utils.py, RaiseToolException and ConstructList"
         text = f"Could not fetch resource:\n - {error.message}\n"
@@ -612,6 +611,28 @@ def http_exception(error: ApiError, resource: str) -> str:
             case _:
                 rest.append(detail)
     return text + "".join("\n" + line for detail in rest for line in as_yaml(detail))
+
+
+def google_api_call_error(error: ApiError) -> str:
+    """third_party/google/api_core/exceptions.py, GoogleAPICallError.__str__, with the details as protocol buffers."""
+    text = f"{error.code} {error.message}"
+    details = []
+    for detail in error.details:
+        match detail["@type"].rpartition(".")[2]:
+            case "ErrorInfo":
+                lines = [f'reason: "{detail["reason"]}"', f'domain: "{detail["domain"]}"']
+                for key, value in sorted(detail["metadata"].items()):
+                    lines += ["metadata {", f'  key: "{key}"', f'  value: "{value}"', "}"]
+            case "LocalizedMessage":
+                lines = [f'locale: "{detail["locale"]}"', f'message: "{detail["message"]}"']
+            case "Help":
+                lines = []
+                for link in detail["links"]:
+                    lines += ["links {", f'  description: "{link["description"]}"', f'  url: "{link["url"]}"', "}"]
+            case kind:
+                raise ValueError(kind)
+        details.append("".join(f"{line}\n" for line in lines))
+    return f"{text} [{', '.join(details)}]" if details else text
 
 
 def message_with_account(error: ApiError) -> str:
@@ -665,31 +686,45 @@ def folded(line: str, indent: str) -> list[str]:
     return [*lines, current]
 
 
-# Cloud Run's own answer, which is no error of a request: the condition Ready of what was deployed
+# What comes after the first requests: gcloud has said what it does
 
 
-def permission_on_secret(call: Call, revision: str, secret: str, account: str) -> Failure:
-    """As long as the right to read the secret has not reached Cloud Run."""
+def deploying(call: Call, name: str, region: str) -> str:
+    """surface/run/{jobs,services,worker_pools}/replace.py, Run, for a resource that was not there before."""
+    what, header = {
+        "JOB": ("job", "Creating Cloud Run job"),
+        "SERVICE": ("service", "Applying new configuration to Cloud Run service"),
+        "WORKER_POOL": ("worker pool", "Applying new configuration to Cloud Run workerpool"),
+    }[call.kind.what]
+    doing = "Creating job..." if what == "job" else f"Deploying new {what}..."
+    return f"{header} [{name}] in project [{call.project}] region [{region}]\n{doing}\n"
+
+
+def permission_on_secret(call: Call, name: str, region: str, secret: str, account: str) -> Failure:
+    """As long as the right to read the secret has not reached Cloud Run. It is no error of a request, but the condition
+    Ready of what was deployed."""
     message = (
         f"Permission denied on secret: projects/{PROJECT_NUMBER}/secrets/{secret}/versions/latest for Revision service"
         f" account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role"
         " (roles/secretmanager.secretAccessor) at the secret, project or higher level."
     )
-    where = "spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: "
-    source = "terraform-google-modules/terraform-docs-samples pull request 168"
-    if call.kind.what != "JOB":
-        message = f"Revision '{revision}' is not ready and cannot serve traffic. {where}{message}"
+    message = f"spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: {message}"
+    if call.kind.what == "JOB":
+        failed = "failed\nJob failed to deploy\n"
     else:
-        message = where + message
-    failed = {"JOB": "Job failed to deploy", "SERVICE": "Deployment failed"}.get(call.kind.what, "Deployment failed")
-    text = f"{failed}\n" + call.line(message)
-    return Failure(text, f"command_lib/run/serverless_operations.py, UpdateConditions; {source}")
+        failed = "Creating Revision...failed\nDeployment failed\n"
+        message = f"Revision '{name}-00001-abc' is not ready and cannot serve traffic. {message}"
+    text = deploying(call, name, region) + failed + call.line(message)
+    source = "terraform-google-modules/terraform-docs-samples pull request 168; sourcegraph pull request 59045"
+    return Failure(text, f"command_lib/run/serverless_operations.py, ConditionPoller and its stages; {source}")
 
 
-def act_as(call: Call, account: str) -> Failure:
+def act_as(call: Call, name: str, region: str, account: str) -> Failure:
     """An account that is not there, or that has just been made: then Cloud Run does not know it yet."""
     message = f"Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist)."
-    error = ApiError(403, "PERMISSION_DENIED", message, "alphagov/govuk-knowledge-graph-gcp pull request 806")
-    failed = "Job failed to deploy" if call.kind.what == "JOB" else "Deployment failed"
-    text = f"{failed}\n" + call.line(http_exception(error, ""))
-    return Failure(text, f"api_lib/util/exceptions.py, HttpException; {error.source}")
+    source = "alphagov/govuk-knowledge-graph-gcp pull request 806; googlecodelabs/feedback issue 751"
+    error = ApiError(403, "PERMISSION_DENIED", message, source)
+    failed = "failed\nJob failed to deploy\n" if call.kind.what == "JOB" else "failed\nDeployment failed\n"
+    line = call.line(http_exception(error, f"namespaces instance [{call.project}]"))
+    text = deploying(call, name, region) + failed + line
+    return Failure(text, f"api_lib/util/exceptions.py, HttpErrorPayload and HttpException; {source}")
