@@ -21,7 +21,7 @@ kind_of() {
         echo not-yet
     elif [[ $text =~ not\ found|not_found|not\ be\ found|cannot\ find|could\ not\ find|does\ not\ exist|unknown\ service\ account|httperror\ 404 ]]; then
         echo missing
-    elif [[ $text =~ permission_denied|permission\ denied|does\ not\ have\ permission|not\ authorized|httperror\ 403|forbidden|denied ]]; then
+    elif [[ $text =~ permission_denied|permission\ denied|does\ not\ have\ permission|not\ authorized|required\ \'[a-z.]+\'\ permission|httperror\ 403|forbidden|denied ]]; then
         echo denied
     else
         echo other
@@ -31,10 +31,14 @@ kind_of() {
 # api_in TEXT: the API that a text about one that is off names.
 api_in() { if [[ $1 =~ ([a-z0-9]+\.googleapis\.com) ]]; then echo "${BASH_REMATCH[1]}"; fi; }
 
-# first_line TEXT: the line that says what is wrong.
-first_line() {
-    local line
-    line=$(grep -m1 -i 'error' <<<"$1") || line=${1%%$'\n'*}
+# error_in TEXT: the line that says what is wrong. Compute Engine's has it in the next one.
+error_in() {
+    local text=${1#"${1%%ERROR:*}"} line
+    line=${text%%$'\n'*}
+    if [[ $line == *: ]]; then
+        text=${text#*$'\n'}
+        line+=${text%%$'\n'*}
+    fi
     echo "${line:0:300}"
 }
 

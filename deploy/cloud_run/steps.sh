@@ -248,7 +248,7 @@ stop() {
     local code=$1 error=$2 kind why
     shift 2
     kind=$(kind_of "$error")
-    why=$(first_line "$error")
+    why=$(error_in "$error")
     echo "$program: failed in step \"$current_step\": $(shown "$@") (exit code $code)${why:+: $why}" \
         "$(advice_for "$kind" "$error") $advice Then run $program again: it goes on from there." | tr -s ' ' >&2
     exit "$code"

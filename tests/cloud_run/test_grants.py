@@ -15,7 +15,7 @@ from google_emulator.client import GoogleEmulator
 
 IAM_USER = f"prefect-sa@{PROJECT}.iam"
 SUPERUSER = "cloudsqladmin"
-ADMINISTRATOR = "postgres"
+ADMINISTRATOR = "prefect-grants"
 CAN_CREATE = (
     "CREATE TABLE a_table (name text);"
     " CREATE INDEX ON a_table USING gin (name gin_trgm_ops);"
@@ -46,8 +46,8 @@ class Database:
         return result.stdout.strip()
 
     @property
-    def password_of_administrator(self) -> str:
-        return self.as_superuser(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{ADMINISTRATOR}'")
+    def administrators(self) -> str:
+        return self.as_superuser(f"SELECT rolname, rolsuper FROM pg_roles WHERE rolname = '{ADMINISTRATOR}'")
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def database(database_emulator: GoogleEmulator, cloud: GoogleCloud) -> Iterator[
     for statement in (
         f'DROP DATABASE IF EXISTS "{database.name}" (FORCE)',
         f'DROP ROLE IF EXISTS "{IAM_USER}"',
+        f'DROP ROLE IF EXISTS "{ADMINISTRATOR}"',
     ):
         database.as_superuser(statement, database="postgres")
 
@@ -76,8 +77,6 @@ def test_the_account_may_make_tables_and_finds_pg_trgm(
         cloud.succeed("setup", DB_SCHEMA=schema)
         result = database.psql(IAM_USER, f'SET search_path TO "{schema}", public; {CAN_CREATE}')
         assert result.returncode == 0, result.stderr
-    administrator = database.as_superuser(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ADMINISTRATOR}'")
-    assert administrator == "f"
 
 
 def test_before_the_grants_the_account_may_not(cloud: GoogleCloud, database: Database) -> None:
@@ -118,29 +117,50 @@ def test_prefects_migrations_need_no_more(
     assert database.as_superuser(schemas) == schema
 
 
-def test_after_the_grants_the_administrator_has_no_password(cloud: GoogleCloud, database: Database) -> None:
-    cloud.succeed("setup")
-    assert database.password_of_administrator == ""
-    assert not cloud.leftovers
-
-
-def test_the_password_is_random_and_opens_nothing_after_a_job_that_failed(
+def test_the_administrator_who_grants_is_no_superuser_and_is_gone_afterwards(
     cloud: GoogleCloud, database: Database
 ) -> None:
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud sql users delete").returncode != 0
+    assert database.administrators == ""
+    result = cloud.script("setup", STAND_IN_FAIL="kept gcloud sql users delete")
+    assert result.returncode != 0 and ADMINISTRATOR in result.stderr
+    assert database.administrators == f"{ADMINISTRATOR}|f"
+    # It has lost its password all the same, and so its login; and it owns nothing.
+    query = f"SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = '{ADMINISTRATOR}'"
+    assert database.as_superuser(query) == "t"
+    cloud.succeed("setup")
+    assert database.administrators == "" and not cloud.leftovers
+
+
+def test_the_user_postgres_keeps_its_password(cloud: GoogleCloud, database: Database) -> None:
+    query = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'"
+    database.as_superuser("ALTER ROLE postgres PASSWORD 'of-the-user'", database="postgres")
+    before = database.as_superuser(query, database="postgres")
+    assert before.startswith("SCRAM-SHA-256")
+    for _ in range(2):
+        cloud.succeed("setup")
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud run jobs execute").returncode != 0
+    assert database.as_superuser(query, database="postgres") == before
+    assert not any("set-password" in command for command in cloud.commands)
+
+
+def test_each_administrator_has_a_password_of_its_own(cloud: GoogleCloud, database: Database) -> None:
     passwords = set()
     for _ in range(2):
         kept = cloud.home / "kept-secret"
-        result = cloud.script(
-            "setup", STAND_IN_FAIL="each gcloud run jobs execute", STAND_IN_KEEP_SECRET=str(kept)
-        )
-        assert result.returncode != 0
-        password = kept.read_text()
-        assert len(password) >= 24
-        passwords.add(password)
-        # The password is not empty either: another random one, which is stored nowhere, has replaced it.
-        assert database.password_of_administrator.startswith("SCRAM-SHA-256")
-        assert database.psql(ADMINISTRATOR, "SELECT 1", password=password).returncode != 0
+        cloud.succeed("setup", STAND_IN_KEEP_SECRET=str(kept))
+        assert len(kept.read_text()) >= 24
+        passwords.add(kept.read_text())
     assert len(passwords) == 2
+
+
+def test_a_schema_of_somebody_else_is_a_failure_and_no_warning(cloud: GoogleCloud, database: Database) -> None:
+    """PostgreSQL only warns of a GRANT that has no effect; Prefect would fail at its first start."""
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud run jobs execute").returncode != 0
+    database.as_superuser("CREATE SCHEMA prefect; GRANT USAGE ON SCHEMA prefect TO PUBLIC")
+    result = cloud.script("setup", DB_SCHEMA="prefect")
+    assert result.returncode != 0
+    assert "the schema belongs to somebody else" in result.stderr
 
 
 def test_a_statement_that_fails_undoes_all_of_the_job(cloud: GoogleCloud, database: Database) -> None:
@@ -150,7 +170,7 @@ def test_a_statement_that_fails_undoes_all_of_the_job(cloud: GoogleCloud, databa
         "CREATE FUNCTION public.show_limit() RETURNS real LANGUAGE sql AS 'SELECT 1.0::real'"
     )
     result = cloud.script("setup", DB_SCHEMA="prefect")
-    assert 'failed in step "2.5 Grants"' in result.stderr
+    assert 'failed in step "2.8 Grants"' in result.stderr
     assert database.as_superuser("SELECT count(*) FROM pg_namespace WHERE nspname = 'prefect'") == "0"
     assert not cloud.leftovers
 
@@ -164,22 +184,14 @@ def test_the_password_is_on_no_command_line_and_in_no_file(cloud: GoogleCloud, d
         if path.is_file():
             assert password not in path.read_text(), path
     # The searched texts are those that could contain it: the arguments and the job's definition.
-    assert "set-password" in (cloud.home / "commands.jsonl").read_text()
-    assert "set-password" in (cloud.home / "processes").read_text()
+    assert "BUILT_IN" in (cloud.home / "commands.jsonl").read_text()
+    assert "BUILT_IN" in (cloud.home / "processes").read_text()
     assert "PGPASSWORD" in (cloud.home / "yaml/Job").read_text()
 
 
 def test_the_search_for_the_password_would_find_it_in_gclouds_log(cloud: GoogleCloud) -> None:
     """gcloud logs its flags, also those from a flags file, unless it is told not to log; so does the stand-in."""
-    command = [
-        "gcloud",
-        "sql",
-        "users",
-        "set-password",
-        "postgres",
-        "--instance=prefect-db",
-        "--flags-file=-",
-    ]
+    command = ["gcloud", "sql", "users", "create", ADMINISTRATOR, "--instance=prefect-db", "--flags-file=-"]
     environment = cloud.environment | {"CLOUDSDK_CORE_PROJECT": PROJECT}
     subprocess.run(
         command, env=environment, input='{"--password": "a-password"}', text=True, capture_output=True

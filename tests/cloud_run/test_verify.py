@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from google_cloud import GoogleCloud
+from google_cloud import LIMIT, GoogleCloud
 
 DEPLOYMENT = "11111111-1111-4111-8111-111111111111"
 RUN = "22222222-2222-4222-8222-222222222222"
@@ -22,10 +24,13 @@ class Prefect:
     def __init__(self) -> None:
         self.states = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED"]
         self.asked = 0
-        self.tokens: set[str | None] = set()
+        self.questions: list[str] = []
+        # With a password, all but the UI and the health page ask for it, as Prefect does.
+        self.password = ""
         self.answers: dict[str, Any] = {
             "GET /": "<!DOCTYPE html><html><head><title>Prefect</title></head></html>",
             "GET /api/health": True,
+            "GET /api/admin/version": "3.9.1",
             "POST /api/work_pools/cloud-run-pool/workers/filter": [
                 {"id": RUN, "name": "worker", "status": "ONLINE"}
             ],
@@ -43,9 +48,15 @@ class Prefect:
                 self.answer()
 
             def answer(self) -> None:
-                prefect.tokens.add(self.headers["Authorization"])
                 question = f"{self.command} {self.path}"
+                prefect.questions.append(question)
                 body = prefect.answers.get(question)
+                wanted = "Basic " + base64.b64encode(prefect.password.encode()).decode()
+                open_to_all = not prefect.password or self.path in ("/", "/api/health")
+                if not open_to_all and self.headers["Authorization"] != wanted:
+                    self.send_response(401)
+                    self.end_headers()
+                    return
                 if question == f"GET /api/flow_run_states/?flow_run_id={RUN}":
                     prefect.asked += 1
                     body = [{"id": DEPLOYMENT, "type": state} for state in prefect.states[: prefect.asked]]
@@ -90,10 +101,10 @@ def test_a_run_is_followed_until_it_completes(cloud: GoogleCloud, prefect: Prefe
     [
         ("GET /", "<title>Welcome to nginx!</title>", "1 UI"),
         ("GET /api/health", False, "1 UI"),
-        ("POST /api/work_pools/cloud-run-pool/workers/filter", [{"status": "OFFLINE"}], "2 Worker"),
-        ("POST /api/work_pools/cloud-run-pool/workers/filter", [], "2 Worker"),
-        ("GET /api/deployments/name/simple-flow/cloud-run-deployment", None, "3 Deployment"),
-        (f"POST /api/deployments/{DEPLOYMENT}/create_flow_run", None, "4 Run"),
+        ("POST /api/work_pools/cloud-run-pool/workers/filter", [{"status": "OFFLINE"}], "3 Worker"),
+        ("POST /api/work_pools/cloud-run-pool/workers/filter", [], "3 Worker"),
+        ("GET /api/deployments/name/simple-flow/cloud-run-deployment", None, "4 Deployment"),
+        (f"POST /api/deployments/{DEPLOYMENT}/create_flow_run", None, "5 Run"),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -119,8 +130,98 @@ def test_a_run_that_goes_on_and_on_is_a_failure(cloud: GoogleCloud, prefect: Pre
     assert result.returncode == 1 and "has not completed within 1 s" in result.stderr
 
 
-def test_a_private_server_gets_an_identity_token(cloud: GoogleCloud, prefect: Prefect) -> None:
+def test_the_password_comes_from_secret_manager_and_is_on_no_command_line(
+    cloud: GoogleCloud, prefect: Prefect
+) -> None:
     cloud.succeed("setup")
     cloud.succeed("deploy")
-    cloud.succeed("verify", ACCESS="private", STAND_IN_SERVICE_URL=prefect.url)
-    assert prefect.tokens == {"Bearer an-identity-token"}
+    prefect.password = (cloud.home / "secrets/prefect-auth").read_text()
+    cloud.forget_commands()
+    result = cloud.succeed("verify", STAND_IN_SERVICE_URL=prefect.url, STAND_IN_WATCH_PROCESSES="1")
+    assert "the server takes the password" in result.stderr and result.stderr.endswith("verify: all is well\n")
+    encoded = base64.b64encode(prefect.password.encode()).decode()
+    for secret in (prefect.password, encoded):
+        assert secret not in result.stdout + result.stderr
+        assert secret not in (cloud.home / "processes").read_text()
+
+
+def test_curl_has_no_password_among_its_arguments(cloud: GoogleCloud, prefect: Prefect) -> None:
+    """Seen in the curl that verify runs: one that writes its arguments down."""
+    prefect.password = "admin:a'b\"c\\d"
+    seen = cloud.home / "curl-arguments"
+    curl = cloud.home.parent / "programs/curl"
+    curl.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >>{seen}\nexec /usr/bin/curl "$@"\n')
+    curl.chmod(0o755)
+    result = cloud.succeed("verify", SERVER_URL=prefect.url, PREFECT_API_AUTH_STRING=prefect.password)
+    assert "the server takes the password" in result.stderr
+    encoded = base64.b64encode(prefect.password.encode()).decode()
+    arguments = seen.read_text()
+    assert "/api/admin/version" in arguments
+    assert prefect.password not in arguments and encoded not in arguments
+
+
+@pytest.mark.parametrize("server_has", ["", "admin:another"])
+def test_a_password_that_the_server_does_not_ask_for_or_not_take_is_a_failure(
+    server_has: str, cloud: GoogleCloud, prefect: Prefect
+) -> None:
+    prefect.password = server_has
+    result = cloud.script(
+        "verify", SERVER_URL=prefect.url, PREFECT_API_AUTH_STRING="admin:this", VERIFY_TIMEOUT="0"
+    )
+    assert result.returncode == 1
+    assert 'step "2 Password"' in result.stderr.splitlines()[-1]
+
+
+def test_what_a_dry_run_prints_does_the_same_in_a_shell(cloud: GoogleCloud, prefect: Prefect) -> None:
+    prefect.password = "admin:secret"
+    environment = cloud.environment | {"SERVER_URL": prefect.url, "PREFECT_API_AUTH_STRING": prefect.password}
+    dry = cloud.succeed("verify", "--dry-run", SERVER_URL=prefect.url, PREFECT_API_AUTH_STRING=prefect.password)
+    assert prefect.questions == [] and prefect.password not in dry.stdout
+    result = subprocess.run(
+        ["bash"], input=dry.stdout, env=environment, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert result.returncode == 0, result.stderr
+    pasted, prefect.questions, prefect.asked = prefect.questions, [], 0
+    cloud.succeed("verify", SERVER_URL=prefect.url, PREFECT_API_AUTH_STRING=prefect.password)
+    states = f"GET /api/flow_run_states/?flow_run_id={RUN}"
+    assert [each for each in pasted if each != states] == [each for each in prefect.questions if each != states]
+    assert pasted[-1] == prefect.questions[-1] == states
+
+
+def test_an_internal_server_is_looked_at_by_a_job_inside(cloud: GoogleCloud, prefect: Prefect) -> None:
+    cloud.environment |= {"ACCESS": "internal"}
+    cloud.succeed("setup")
+    cloud.succeed("deploy")
+    prefect.answers["GET /api/health"] = None
+    result = cloud.succeed("verify", STAND_IN_SERVICE_URL=prefect.url)
+    assert "the server does not answer from outside" in result.stderr
+    assert "a run of simple-flow/cloud-run-deployment completed inside" in result.stderr
+    assert prefect.questions == ["GET /api/health"]
+    job = (cloud.home / "yaml/Job").read_text()
+    assert f"value: '{prefect.url}/api'" in job and "prefect-auth" in job and "prefect-worker@sha256:" in job
+    assert not cloud.leftovers
+
+
+def test_a_job_inside_that_fails_is_a_failure_and_leaves_nothing(cloud: GoogleCloud, prefect: Prefect) -> None:
+    cloud.environment |= {"ACCESS": "internal"}
+    cloud.succeed("setup")
+    cloud.succeed("deploy")
+    prefect.answers["GET /api/health"] = None
+    failing = "each gcloud run jobs execute"
+    result = cloud.script("verify", STAND_IN_SERVICE_URL=prefect.url, STAND_IN_FAIL=failing)
+    assert result.returncode != 0 and 'failed in step "2 From inside"' in result.stderr
+    assert not cloud.leftovers
+
+
+def test_an_internal_server_that_answers_from_outside_is_a_failure(cloud: GoogleCloud, prefect: Prefect) -> None:
+    cloud.environment |= {"ACCESS": "internal"}
+    cloud.succeed("setup")
+    cloud.succeed("deploy")
+    result = cloud.script("verify", STAND_IN_SERVICE_URL=prefect.url)
+    assert result.returncode == 1 and "which internal ingress should prevent" in result.stderr
+
+
+def test_behind_iap_only_a_browser_can_look(cloud: GoogleCloud) -> None:
+    result = cloud.script("verify", IAP="yes", ACCESS="public", WORKER_COUNT="0")
+    assert result.returncode == 1 and "only a browser gets in" in result.stderr
+    assert cloud.commands == []
