@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -15,6 +17,37 @@ from google_emulator.client import GoogleEmulator
 def cloud(tmp_path: Path) -> GoogleCloud:
     """An empty project. Jobs are not run."""
     return GoogleCloud(tmp_path)
+
+
+class Prepare(Protocol):
+    def __call__(self, script: str, **settings: str) -> GoogleCloud: ...
+
+
+BEFORE: dict[str, list[str]] = {"setup": [], "deploy": ["setup"], "verify": ["setup", "deploy"], "cleanup": ["setup", "deploy"]}
+_prepared: dict[tuple[str, ...], Path] = {}
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepare:
+    """Makes a project in which a script is the next to run, with these settings. What the scripts before it make is made
+    once and copied."""
+
+    def prepare(script: str, **settings: str) -> GoogleCloud:
+        key = (*BEFORE[script], *(f"{name}={value}" for name, value in sorted(settings.items())))
+        if key not in _prepared:
+            _prepared[key] = tmp_path_factory.mktemp("prepared")
+            original = GoogleCloud(_prepared[key])
+            for earlier in BEFORE[script]:
+                original.succeed(earlier, **settings)
+            original.forget_commands()
+        folder = tmp_path / f"project-{len(list(tmp_path.glob('project-*')))}"
+        folder.mkdir()
+        cloud = GoogleCloud(folder)
+        cloud.environment |= settings
+        shutil.copytree(_prepared[key] / "cloud", cloud.home, dirs_exist_ok=True)
+        return cloud
+
+    return prepare
 
 
 @pytest.fixture(scope="module")
