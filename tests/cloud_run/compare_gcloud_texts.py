@@ -38,7 +38,7 @@ builds submit SOURCE --config=CONFIG
 compute addresses create a --region=us-central1 --subnet=s --addresses=10.0.0.5
 compute addresses delete a --region=us-central1
 compute addresses describe a --region=us-central1
-compute forwarding-rules create f --region=us-central1 --network=n --address=a --target-service-attachment=projects/t/regions/us-central1/serviceAttachments/x
+compute forwarding-rules create f --region=us-central1 --network=n --address=a --target-service-attachment=ATTACHMENT
 compute forwarding-rules delete f --region=us-central1
 compute forwarding-rules describe f --region=us-central1
 compute networks create n --subnet-mode=custom
@@ -140,6 +140,7 @@ def refuse_over_grpc(body: dict[str, Any]) -> None:
 def run(argv: list[str], text: str, rules: list[tuple[str, int, dict[str, Any]]], folder: Path) -> tuple[int, str]:
     """In a process of its own: gcloud ends it."""
     import requests.adapters
+    from googlecloudsdk import gcloud_main
     from requests.models import Response
 
     def send(_: Any, request: Any, **__: Any) -> Response:
@@ -161,8 +162,6 @@ def run(argv: list[str], text: str, rules: list[tuple[str, int, dict[str, Any]]]
         requests.adapters.HTTPAdapter.send = send
         sleep = time.sleep
         time.sleep = lambda seconds: sleep(min(seconds, 0.1))
-        from googlecloudsdk import gcloud_main
-
         if argv[:3] == ["run", "worker-pools", "delete"]:
             refuse_over_grpc(rules[-1][2])
         sys.argv = ["gcloud", *argv]
@@ -191,6 +190,7 @@ def main() -> None:
         os.environ |= {
             "TERM": "dumb",
             "CLOUDSDK_CONFIG": str(folder / "gcloud"),
+            "CLOUDSDK_CORE_ACCOUNT": gcloud_texts.ACCOUNT,
             "CLOUDSDK_CORE_PROJECT": PROJECT,
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
             "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
@@ -208,8 +208,12 @@ def main() -> None:
             for case in CASES:
                 # With an API that is off it would upload the sources first.
                 sources = str(folder / "sources") if case != API_OFF else "--no-source"
-                files = {"SOURCE": sources, "--config=CONFIG": f"--config={folder}/config.yaml"}
-                argv = [files.get(word, word) for word in words]
+                argv = [
+                    word.replace("SOURCE", sources)
+                    .replace("=CONFIG", f"={folder}/config.yaml")
+                    .replace("=ATTACHMENT", "=projects/t/regions/us-central1/serviceAttachments/x")
+                    for word in words
+                ]
                 expected = failure(words, case)
                 if not expected or (case == "iam-not-propagated" and call.kind.reads_secrets):
                     continue

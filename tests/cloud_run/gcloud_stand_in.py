@@ -215,8 +215,8 @@ class Cloud:
         self._keep_all = keep_all
         self.things: dict[str, Any] = load("state.json")
         self._before = dict(self.things)
-        # At which command a thing was made, and how many revisions were made of a service or a pool. They are no part of
-        # the state: two that are equal may have different ones.
+        # At which command a thing was made, and how many revisions were made of a service or a pool. They are no part
+        # of the state: two that are equal may have different ones.
         self._since: dict[str, int] = load("since.json")
         self._revisions: dict[str, int] = load("revisions.json")
         self.project = os.environ.get("CLOUDSDK_CORE_PROJECT", "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-# The stand-in imports this at each of its starts: nothing that takes long to import.
+# The stand-in imports this at most of its starts: nothing that takes long to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -152,8 +152,8 @@ _KINDS: dict[str, Kind] = {
         policy="bucket",
         forbidden="The user is forbidden from accessing the bucket [{project}_cloudbuild]. Please check your"
         ' organization\'s policy or if the user has the "serviceusage.services.use" permission. Giving the user a role'
-        " with this permission such as Service Usage Admin may fix this issue. Alternatively, use the --no-source option"
-        " and access your source code via a different method.|command_lib/builds/submit_util.py, SetSource",
+        " with this permission such as Service Usage Admin may fix this issue. Alternatively, use the --no-source"
+        " option and access your source code via a different method.|command_lib/builds/submit_util.py, SetSource",
     ),
     "compute addresses create": Kind(
         "compute", "compute.addresses.create", _ADDRESS, missing="needs", needs="{subnet}"
@@ -467,7 +467,7 @@ def missing(call: Call) -> ApiError:
             source = "broadinstitute/sparklespray issue 12"
         case "iam":
             message = "Unknown service account"
-            source = "NOT_FOUND: Unknown service account, in scripts that read gcloud's answer; no page of Google's has it"
+            source = "in many scripts that read gcloud's answer; no page of Google's has it"
         case "sqladmin":
             # The API says no more of a user or a database: its answers for them are not published.
             message = "The Cloud SQL instance does not exist." if not kind.what else "Not Found"
@@ -520,7 +520,9 @@ def refused_by_policy(call: Call) -> ApiError | None:
                 ],
             }
         ]
-        source = "MicrosoftDocs/azure-docs issue 117449; terraform-google-modules/terraform-example-foundation issue 1454"
+        source = (
+            "MicrosoftDocs/azure-docs issue 117449; terraform-google-modules/terraform-example-foundation issue 1454"
+        )
         return ApiError(400, "FAILED_PRECONDITION", f"{message}.", source, details)
     if kind.policy == "locations":
         message = (

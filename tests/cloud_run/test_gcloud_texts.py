@@ -164,10 +164,7 @@ def test_a_lost_answer_comes_after_the_effect(project: GoogleCloud) -> None:
 def test_a_new_account_and_a_new_right_take_their_time(project: GoogleCloud) -> None:
     slowly = {"STAND_IN_IAM_DELAY": "2"}
     project.gcloud("secrets", "create", "s", "--replication-policy=automatic", "--data-file=-", text="a secret")
-    for name in ("n", "s"):
-        kind = ["networks"] if name == "n" else ["networks", "subnets"]
-        flags = ["--subnet-mode=custom"] if name == "n" else ["--network=n", "--range=10.0.0.0/24", "--region=us-central1"]
-        project.gcloud("compute", *kind, "create", name, *flags)
+    make_network(project)
     project.gcloud("iam", "service-accounts", "create", "prefect-sa")
     bind = f"secrets add-iam-policy-binding s {MEMBER} {READS} --format=none".split()
     refused = failure(bind, NOT_PROPAGATED)
@@ -190,8 +187,18 @@ def test_an_api_that_was_switched_on_takes_its_time(cloud: GoogleCloud) -> None:
     assert "secretmanager.googleapis.com" in listed and "run.googleapis.com" not in listed
 
 
-def service(secret: str = "", version: str = "", annotation: str = "run.googleapis.com/ingress: all", cpu: str = "1") -> str:
-    reads = f"{{name: A, valueFrom: {{secretKeyRef: {{name: {secret}, key: {version}}}}}}}" if secret else "{name: A, value: b}"
+def make_network(project: GoogleCloud) -> None:
+    project.gcloud("compute", "networks", "create", "n", "--subnet-mode=custom")
+    flags = ["--network=n", "--range=10.0.0.0/24", "--region=us-central1"]
+    project.gcloud("compute", "networks", "subnets", "create", "s", *flags)
+
+
+def service(
+    secret: str = "", version: str = "", annotation: str = "run.googleapis.com/ingress: all", cpu: str = "1"
+) -> str:
+    reads = "{name: A, value: b}"
+    if secret:
+        reads = f"{{name: A, valueFrom: {{secretKeyRef: {{name: {secret}, key: {version}}}}}}}"
     return f"""
 apiVersion: serving.knative.dev/v1
 kind: Service
@@ -216,9 +223,7 @@ def test_a_service_is_replaced_as_by_cloud_run(project: GoogleCloud) -> None:
     unknown = run(project, deploy, text=service())
     assert f"Permission 'iam.serviceaccounts.actAs' denied on service account {ACCOUNT}" in unknown.stderr
     project.gcloud("iam", "service-accounts", "create", "prefect-sa")
-    project.gcloud("compute", "networks", "create", "n", "--subnet-mode=custom")
-    flags = ["--network=n", "--range=10.0.0.0/24", "--region=us-central1"]
-    project.gcloud("compute", "networks", "subnets", "create", "s", *flags)
+    make_network(project)
     annotations = "serving.knative.dev/creator: me, run.googleapis.com/iap-enabled: 'true'"
     project.gcloud(*deploy, text=service(annotation=annotations))
     project.gcloud(*deploy, text=service())
