@@ -31,9 +31,11 @@ kind_of() {
 # api_in TEXT: the API that a text about one that is off names.
 api_in() { if [[ $1 =~ ([a-z0-9]+\.googleapis\.com) ]]; then echo "${BASH_REMATCH[1]}"; fi; }
 
-# error_in TEXT: the line that says what is wrong. Compute Engine's has it in the next one.
+# error_in TEXT: the line that says what is wrong, which names the command. Compute Engine's has it in the next one.
 error_in() {
-    local text=${1#"${1%%ERROR:*}"} line
+    local text=${1#"${1%%ERROR: (gcloud*}"} line
+    text=${text:-${1#"${1%%ERROR:*}"}}
+    text=${text:-$1}
     line=${text%%$'\n'*}
     if [[ $line == *: ]]; then
         text=${text#*$'\n'}

@@ -83,7 +83,7 @@ derive_names() {
     # Cloud SQL's name for the server's account.
     DB_IAM_USER=$DB_USER@$PROJECT_ID.iam
     # The temporary administrator, the CA's secret and verify's job have no setting of their own.
-    GRANTS_USER=$NAME-grants DB_CA_SECRET=$NAME-db-ca CHECK_JOB=$NAME-check
+    GRANTS_USER=$NAME-grants DB_CA_SECRET=$NAME-db-ca VERIFY_JOB=$NAME-verify
     IMAGES=$REGION-docker.pkg.dev/$PROJECT_ID/$REPO_NAME
     # A network of this project goes by its name; a shared one needs its project too.
     NETWORK_PATH=$PSC_NETWORK_NAME SUBNET_PATH=$SUBNET PSC_PROJECTS=$PROJECT_ID

@@ -399,7 +399,7 @@ def test_the_scripts_run_no_command_that_is_neither_the_tutorials_nor_known(ran:
         f"gcloud iam service-accounts delete prefect-worker@{PROJECT}",
         f"gcloud iam service-accounts delete prefect-grants@{PROJECT}",
         # What a verification that was killed may leave.
-        "gcloud run jobs delete prefect-check",
+        "gcloud run jobs delete prefect-verify",
         "gcloud services list",
         "gcloud version",
     )

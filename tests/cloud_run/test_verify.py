@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from conftest import Prepare
 from google_cloud import LIMIT, GoogleCloud
 
 DEPLOYMENT = "11111111-1111-4111-8111-111111111111"
@@ -30,7 +31,7 @@ class Prefect:
         self.answers: dict[str, Any] = {
             "GET /": "<!DOCTYPE html><html><head><title>Prefect</title></head></html>",
             "GET /api/health": True,
-            "GET /api/admin/version": "3.9.1",
+            "GET /api/admin/version": '"3.9.1"',
             "POST /api/work_pools/cloud-run-pool/workers/filter": [
                 {"id": RUN, "name": "worker", "status": "ONLINE"}
             ],
@@ -131,12 +132,10 @@ def test_a_run_that_goes_on_and_on_is_a_failure(cloud: GoogleCloud, prefect: Pre
 
 
 def test_the_password_comes_from_secret_manager_and_is_on_no_command_line(
-    cloud: GoogleCloud, prefect: Prefect
+    prepare: Prepare, prefect: Prefect
 ) -> None:
-    cloud.succeed("setup")
-    cloud.succeed("deploy")
+    cloud = prepare("verify")
     prefect.password = (cloud.home / "secrets/prefect-auth").read_text()
-    cloud.forget_commands()
     result = cloud.succeed("verify", STAND_IN_SERVICE_URL=prefect.url, STAND_IN_WATCH_PROCESSES="1")
     assert "the server takes the password" in result.stderr and result.stderr.endswith("verify: all is well\n")
     encoded = base64.b64encode(prefect.password.encode()).decode()
@@ -188,10 +187,8 @@ def test_what_a_dry_run_prints_does_the_same_in_a_shell(cloud: GoogleCloud, pref
     assert pasted[-1] == prefect.questions[-1] == states
 
 
-def test_an_internal_server_is_looked_at_by_a_job_inside(cloud: GoogleCloud, prefect: Prefect) -> None:
-    cloud.environment |= {"ACCESS": "internal"}
-    cloud.succeed("setup")
-    cloud.succeed("deploy")
+def test_an_internal_server_is_looked_at_by_a_job_inside(prepare: Prepare, prefect: Prefect) -> None:
+    cloud = prepare("verify", ACCESS="internal")
     prefect.answers["GET /api/health"] = None
     result = cloud.succeed("verify", STAND_IN_SERVICE_URL=prefect.url)
     assert "the server does not answer from outside" in result.stderr
@@ -202,10 +199,8 @@ def test_an_internal_server_is_looked_at_by_a_job_inside(cloud: GoogleCloud, pre
     assert not cloud.leftovers
 
 
-def test_a_job_inside_that_fails_is_a_failure_and_leaves_nothing(cloud: GoogleCloud, prefect: Prefect) -> None:
-    cloud.environment |= {"ACCESS": "internal"}
-    cloud.succeed("setup")
-    cloud.succeed("deploy")
+def test_a_job_inside_that_fails_is_a_failure_and_leaves_nothing(prepare: Prepare, prefect: Prefect) -> None:
+    cloud = prepare("verify", ACCESS="internal")
     prefect.answers["GET /api/health"] = None
     failing = "each gcloud run jobs execute"
     result = cloud.script("verify", STAND_IN_SERVICE_URL=prefect.url, STAND_IN_FAIL=failing)
@@ -213,10 +208,8 @@ def test_a_job_inside_that_fails_is_a_failure_and_leaves_nothing(cloud: GoogleCl
     assert not cloud.leftovers
 
 
-def test_an_internal_server_that_answers_from_outside_is_a_failure(cloud: GoogleCloud, prefect: Prefect) -> None:
-    cloud.environment |= {"ACCESS": "internal"}
-    cloud.succeed("setup")
-    cloud.succeed("deploy")
+def test_an_internal_server_that_answers_from_outside_is_a_failure(prepare: Prepare, prefect: Prefect) -> None:
+    cloud = prepare("verify", ACCESS="internal")
     result = cloud.script("verify", STAND_IN_SERVICE_URL=prefect.url)
     assert result.returncode == 1 and "which internal ingress should prevent" in result.stderr
 

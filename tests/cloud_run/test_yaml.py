@@ -16,7 +16,7 @@ from google_cloud import HERE, SCRIPTS
 from shown_commands import shown_commands
 
 SCHEMA = json.loads((HERE / "cloud_run_schema.json").read_text())
-FILES = ["service.yaml", "worker-pool.yaml", "grants-job.yaml", "check-job.yaml"]
+FILES = ["service.yaml", "worker-pool.yaml", "grants-job.yaml", "verify-job.yaml"]
 # An annotation of our own is none of Cloud Run's.
 OUR_ANNOTATION = "prefect-supervisor/deployed-at"
 SCALARS = {"string": str, "integer": int, "boolean": bool}
