@@ -193,10 +193,11 @@ def main() -> None:
     sys.path[:0] = [str(sdk / "lib"), str(sdk / "lib/third_party")]
     source = f"Google Cloud SDK {(sdk / 'VERSION').read_text().strip()}"
     schema = record_schema()
-    # The pool's annotations are not in that list; the SDK writes them all the same.
-    from googlecloudsdk.api_lib.run import worker_pool
+    # The pool's annotations and that of IAP are not in that list; the SDK writes them all the same.
+    from googlecloudsdk.api_lib.run import service, worker_pool
 
     schema["annotations"]["run.googleapis.com/launch-stage"].append("WorkerPool")
+    schema["annotations"][service.IAP_ANNOTATION] = ["Service"]
     for name in (
         worker_pool.WORKER_POOL_SCALING_MODE_ANNOTATION,
         worker_pool.MANUAL_INSTANCE_COUNT_ANNOTATION,
