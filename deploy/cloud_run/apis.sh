@@ -22,7 +22,8 @@ require_apis() {
     for api in $(apis); do
         [[ $'\n'$ENABLED_APIS$'\n' == *$'\n'$api$'\n'* ]] || off+=("$api")
     done
-    ((${#off[@]} == 0)) || fail "switched off in $PROJECT_ID: ${off[*]}. Run setup first (with these settings); nothing was done"
+    ((${#off[@]} == 0)) ||
+        fail "switched off in $PROJECT_ID: ${off[*]}. Run setup first (with these settings); nothing was done"
 }
 
 # is_known_to_be_off API: only a script that has asked knows it.

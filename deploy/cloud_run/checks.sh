@@ -10,6 +10,22 @@ one_of() {
     [[ " $allowed " == *" $value "* ]] || bad "$name is '$value'; it is one of: ${allowed// /, }"
 }
 
+# is_name LONGEST [SHORTEST]: what nearly all of Google's services take as a name.
+is_name() {
+    local longest=$1 shortest=${2:-1}
+    [[ $value =~ ^[a-z]([a-z0-9-]*[a-z0-9])?$ ]] && ((${#value} >= shortest && ${#value} <= longest)) ||
+        bad "$name is '$value'; a name here has $shortest to $longest lower-case letters, digits and hyphens, first a" \
+            "letter"
+}
+
+is_project() { [[ -z $value ]] || is_name 30 6; }
+
+is_secret() { matches '^[A-Za-z0-9_-]{1,255}$' "a secret's name has letters, digits, hyphens and underscores"; }
+
+is_secret_version() {
+    matches '^[A-Za-z0-9_-]{1,255}(:(latest|[1-9][0-9]*))?$' "a secret is given as SECRET or SECRET:VERSION"
+}
+
 is_number() { matches '^(0|[1-9][0-9]{0,5})$' "a number such as 10 is needed"; }
 
 # Everything but what would end the line of YAML that it becomes a part of.
@@ -25,8 +41,8 @@ is_memory() {
 
 is_access() {
     if [[ $value == private ]]; then
-        bad "ACCESS is 'private', which is no more: the worker could not reach such a server. ACCESS=internal lets only your" \
-            "network in, IAP=yes only people whom you name, and ACCESS=password, the default, only who has the password"
+        bad "ACCESS is 'private', which is no more: the worker could not reach such a server. ACCESS=internal lets only" \
+            "your network in, IAP=yes only people whom you name, and ACCESS=password, the default, who has the password"
     else
         one_of password public internal
     fi
@@ -35,9 +51,13 @@ is_access() {
 # An address as a number; fails for what is none.
 as_number() {
     local part
+    local number=0
     [[ $1 =~ ^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})$ ]] || return 1
-    for part in "${BASH_REMATCH[@]:1}"; do ((10#$part < 256)) || return 1; done
-    echo $((((10#${BASH_REMATCH[1]} * 256 + 10#${BASH_REMATCH[2]}) * 256 + 10#${BASH_REMATCH[3]}) * 256 + 10#${BASH_REMATCH[4]}))
+    for part in "${BASH_REMATCH[@]:1}"; do
+        ((10#$part < 256)) || return 1
+        number=$((number * 256 + 10#$part))
+    done
+    echo "$number"
 }
 
 is_address() { as_number "$value" >/dev/null || bad "$name is '$value'; an address is such as 10.0.0.5"; }
@@ -45,14 +65,15 @@ is_address() { as_number "$value" >/dev/null || bad "$name is '$value'; an addre
 # Direct VPC egress needs a subnet of /26 or larger.
 is_range() {
     local first bits=${value#*/}
-    if ! first=$(as_number "${value%/*}") || ! [[ $value == */* && $bits =~ ^[0-9]{1,2}$ ]] || ((10#$bits < 8 || 10#$bits > 26)); then
+    if ! first=$(as_number "${value%/*}") || ! [[ $value == */* && $bits =~ ^[0-9]{1,2}$ ]] ||
+        ((10#$bits < 8 || 10#$bits > 26)); then
         bad "$name is '$value'; a range is such as 10.0.0.0/24, with 8 to 26 after the slash"
     elif ((first % (1 << (32 - 10#$bits)) != 0)); then
         bad "$name is '$value', which does not begin at a multiple of its size"
     fi
 }
 
-# Google keeps the first two and the last two addresses of a subnet for itself. A range that is wrong is reported already.
+# Google keeps the first two and the last two addresses of a subnet for itself. A wrong range is reported already.
 is_free_in_range() {
     local address=$1 first size bits=${2#*/}
     address=$(as_number "$address") && first=$(as_number "${2%/*}") || return 0
@@ -69,9 +90,10 @@ check_combinations() {
         done
     else
         is_free_in_range "$DB_IP" "$SUBNET_RANGE" ||
-            bad "DB_IP is '$DB_IP', which is no free address of SUBNET_RANGE ($SUBNET_RANGE): Google keeps the first two and the last two"
+            bad "DB_IP is '$DB_IP', which is no free address of SUBNET_RANGE ($SUBNET_RANGE): Google keeps the first two" \
+                "and the last two"
         [[ ${NETWORK_PROJECT:-$PROJECT_ID} == "$PROJECT_ID" ]] ||
-            bad "NETWORK_PROJECT is '$NETWORK_PROJECT': the network of another project (a Shared VPC) needs NETWORK=existing"
+            bad "NETWORK_PROJECT is '$NETWORK_PROJECT': a network of another project (Shared VPC) needs NETWORK=existing"
     fi
     if [[ $DB_INSTANCE == existing ]]; then
         for name in DB_INSTANCE_NAME DB_NAME; do
@@ -87,9 +109,11 @@ check_combinations() {
         [[ ${!name} == no || $DB_BACKUPS == yes ]] || bad "$name=yes needs DB_BACKUPS=yes"
     done
     if [[ $IAP == yes ]]; then
-        [[ $ACCESS == public ]] || bad "IAP=yes needs ACCESS=public, not $ACCESS: IAP reads the header that has Prefect's password" \
-            "in it, and users on the internet are kept out by ACCESS=internal. IAP then is the login"
-        [[ $WORKER_COUNT == 0 ]] || bad "IAP=yes needs WORKER_COUNT=0: a worker sends no identity token of IAP, so it would not reach the server"
+        [[ $ACCESS == public ]] ||
+            bad "IAP=yes needs ACCESS=public, not $ACCESS: IAP reads the header that has Prefect's password in it, and" \
+                "ACCESS=internal keeps out the users on the internet whom IAP is for. IAP then is the login"
+        [[ $WORKER_COUNT == 0 ]] ||
+            bad "IAP=yes needs WORKER_COUNT=0: a worker sends no token of IAP, so it would not reach the server"
     fi
     for name in SERVER WORKER; do check_variables "$name"; done
 }
@@ -107,7 +131,7 @@ check_variables() {
 is_of_the_manifest() {
     local manifest=service.yaml
     if [[ $2 == WORKER_* ]]; then manifest=worker-pool.yaml; fi
-    [[ $1 == PORT || $1 == K_SERVICE || $1 == K_REVISION || $1 == K_CONFIGURATION || $1 == DB_SSL_ROOT_CERT || $1 == *_API_AUTH_STRING ]] ||
+    [[ $1 =~ ^(PORT|K_SERVICE|K_REVISION|K_CONFIGURATION|DB_SSL_ROOT_CERT|.*_API_AUTH_STRING)$ ]] ||
         grep -q "name: $1, value:" "$here/$manifest"
 }
 

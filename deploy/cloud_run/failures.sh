@@ -10,22 +10,25 @@
 #   not-yet    an account or a permission that has just been made is not known everywhere
 #   denied     the caller may not do it
 kind_of() {
-    local text=${1,,}
-    if [[ $text =~ has\ not\ been\ used\ in\ project|service_disabled|api\ .*\ not\ enabled ]]; then
-        echo api-off
-    elif [[ $text =~ constraints/|org(aniz|anis)ation\ policy|orgpolicy|permitted\ customer|violates?\ constraint ]]; then
-        echo policy
-    elif [[ $text =~ concurrent\ policy\ changes|another\ operation\ was\ already\ in\ progress|resource.*is\ not\ ready ]]; then
-        echo busy
-    elif [[ $text =~ permission\ denied\ on\ secret|iam\.serviceaccounts\.actas|service\ account\ .*does\ not\ exist ]]; then
-        echo not-yet
-    elif [[ $text =~ not\ found|not_found|not\ be\ found|cannot\ find|could\ not\ find|does\ not\ exist|unknown\ service\ account|httperror\ 404 ]]; then
-        echo missing
-    elif [[ $text =~ permission_denied|permission\ denied|does\ not\ have\ permission|not\ authorized|required\ \'[a-z.]+\'\ permission|httperror\ 403|forbidden|denied ]]; then
-        echo denied
-    else
-        echo other
-    fi
+    local text=${1,,} pattern
+    # The first that is in the text.
+    local -a kinds=(
+        'api-off:has not been used in project|service_disabled|api .* not enabled'
+        "policy:constraints/|org(aniz|anis)ation policy|orgpolicy|permitted customer|violates? constraint"
+        'busy:concurrent policy changes|another operation was already in progress|resource.*is not ready'
+        'not-yet:permission denied on secret|iam\.serviceaccounts\.actas|service account .*does not exist'
+        'missing:not found|not_found|not be found|cannot find|could not find|does not exist|httperror 404'
+        'missing:unknown service account'
+        "denied:permission_denied|does not have permission|required '[a-z.]+' permission|not authorized"
+        'denied:denied|httperror 403|forbidden'
+    )
+    for pattern in "${kinds[@]}"; do
+        if [[ $text =~ ${pattern#*:} ]]; then
+            echo "${pattern%%:*}"
+            return
+        fi
+    done
+    echo other
 }
 
 # api_in TEXT: the API that a text about one that is off names.
@@ -47,8 +50,10 @@ error_in() {
 # advice_for KIND TEXT: what to do besides the step's own advice.
 advice_for() {
     case $1 in
-        api-off) echo "The API $(api_in "$2") is switched off, or was switched on less than some minutes ago; setup switches it on." ;;
-        policy) echo "A policy of your organisation forbids it, and its administrator can tell which values are allowed." ;;
+        api-off)
+            echo "The API $(api_in "$2") is off, or was switched on less than some minutes ago; setup switches it on."
+            ;;
+        policy) echo "A policy of your organisation forbids it; its administrator can tell which values are allowed." ;;
         denied) echo "You lack a permission for it." ;;
         not-yet | busy) echo "It has been waited for $PATIENCE s (PATIENCE)." ;;
     esac

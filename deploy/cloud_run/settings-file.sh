@@ -32,8 +32,8 @@ read_settings_file() {
     done <"$settings_file"
 }
 
-# setting NAME DEFAULT CHECK...: the variable NAME gets its value, which the check looks at. If the environment's name or
-# project is wrong, what is made of it is not reported as well.
+# setting NAME DEFAULT CHECK...: the variable NAME gets its value, which the check looks at. If the environment's name
+# or project is wrong, what is made of it is not reported as well.
 setting() {
     local name=$1 default=$2 value= so_far=${#wrong[@]}
     shift 2
@@ -60,7 +60,7 @@ take_value() {
     elif [[ -v file_values[$1] ]]; then
         bad "$1 is '$from_environment' in the environment and '$from_file' in $settings_file: unset it"
     else
-        bad "$1 is '$from_environment' in the environment and missing in $settings_file: unset it, or add it to the file"
+        bad "$1 is '$from_environment' in the environment and missing in $settings_file: unset it, or add it there"
     fi
 }
 

@@ -1,21 +1,23 @@
 # shellcheck shell=bash disable=SC2034
-# The settings of one environment, with their defaults and what is allowed; sourced by steps.sh. README.md explains them.
-# Each line is: setting NAME DEFAULT CHECK... (settings-file.sh and checks.sh).
+# The settings of one environment, with their defaults and what is allowed; sourced by steps.sh. README.md explains
+# them.
+# Each line is: setting NAME DEFAULT CHECK... (settings-file.sh, checks.sh).
 
 define_settings() {
-    setting PROJECT_ID '' matches '^([a-z][a-z0-9-]{4,28}[a-z0-9])?$' "a project's id has 6 to 30 lower-case letters, digits and hyphens"
+    setting PROJECT_ID '' is_project
     setting REGION us-central1 matches '^[a-z]+-[a-z]+[0-9]+$' "a region is such as us-central1"
-    setting NAME prefect matches '^[a-z][a-z0-9-]{0,18}[a-z0-9]$' \
-        "an environment's name has 2 to 20 lower-case letters, digits and hyphens, and begins with a letter"
+    setting NAME prefect is_name 20 2
 
-    setting SERVER_SERVICE "$NAME-server" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
-    setting WORKER_SERVICE "$NAME-worker" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
-    setting REPO_NAME "$NAME-repo" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a repository's name has up to 63 $lower_case"
+    setting SERVER_SERVICE "$NAME-server" is_name 49
+    setting WORKER_SERVICE "$NAME-worker" is_name 49
+    setting REPO_NAME "$NAME-repo" is_name 63
 
     setting DB_INSTANCE new one_of new existing
-    setting DB_INSTANCE_NAME "$NAME-db" matches '^[a-z]([a-z0-9-]{0,82}[a-z0-9])?$' "an instance's name has up to 84 $lower_case"
-    setting DB_NAME prefect matches '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' "a database's name has up to 63 letters, digits, underscores and hyphens"
-    setting DB_SCHEMA public matches '^[a-z_][a-z0-9_]{0,62}$' "a schema's name has up to 63 lower-case letters, digits and underscores here"
+    setting DB_INSTANCE_NAME "$NAME-db" is_name 84
+    setting DB_NAME prefect matches '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' \
+        "a database's name has up to 63 letters, digits, underscores and hyphens"
+    setting DB_SCHEMA public matches '^[a-z_][a-z0-9_]{0,62}$' \
+        "a schema's name has up to 63 lower-case letters, digits and underscores here"
     setting DB_TIER db-f1-micro matches '^db-[A-Za-z0-9-]+$' "a tier is such as db-f1-micro or db-custom-1-3840"
     setting DB_EDITION ENTERPRISE one_of ENTERPRISE ENTERPRISE_PLUS
     setting DB_HIGH_AVAILABILITY no one_of yes no
@@ -26,27 +28,29 @@ define_settings() {
     setting DB_SSL require one_of require verify-ca
 
     # The accounts of the server (its database user has the same name), of the worker and of the grants job.
-    setting DB_USER "$NAME-sa" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
-    setting WORKER_ACCOUNT "$NAME-worker" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
-    setting GRANTS_ACCOUNT "$NAME-grants" matches '^[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a service account's name has 6 to 30 $lower_case"
-    setting GRANTS_JOB "$NAME-grants" matches '^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$' "Cloud Run's names have up to 49 $lower_case"
-    setting GRANTS_SECRET "$NAME-grants-password" matches '^[A-Za-z0-9_-]{1,255}$' "$secret_name"
+    setting DB_USER "$NAME-sa" is_name 30 6
+    setting WORKER_ACCOUNT "$NAME-worker" is_name 30 6
+    setting GRANTS_ACCOUNT "$NAME-grants" is_name 30 6
+    setting GRANTS_JOB "$NAME-grants" is_name 49
+    setting GRANTS_SECRET "$NAME-grants-password" is_secret
 
     setting NETWORK new one_of new existing
-    setting NETWORK_PROJECT "$PROJECT_ID" matches '^([a-z][a-z0-9-]{4,28}[a-z0-9])?$' "a project's id has 6 to 30 $lower_case"
-    setting PSC_NETWORK_NAME "$NAME-network" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a network's name has up to 63 $lower_case"
-    setting SUBNET "$NAME-subnet" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "a subnet's name has up to 63 $lower_case"
+    setting NETWORK_PROJECT "$PROJECT_ID" is_project
+    setting PSC_NETWORK_NAME "$NAME-network" is_name 63
+    setting SUBNET "$NAME-subnet" is_name 63
     setting SUBNET_RANGE 10.0.0.0/24 is_range
-    setting DB_ADDRESS "$NAME-db-ip" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "an address's name has up to 63 $lower_case"
+    setting DB_ADDRESS "$NAME-db-ip" is_name 63
     setting DB_IP 10.0.0.5 is_address
-    setting DB_ENDPOINT "$NAME-db-endpoint" matches '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' "an endpoint's name has up to 63 $lower_case"
+    setting DB_ENDPOINT "$NAME-db-endpoint" is_name 63
 
     setting ACCESS password is_access
-    setting AUTH_SECRET "$NAME-auth" matches '^[A-Za-z0-9_-]{1,255}$' "$secret_name"
+    setting AUTH_SECRET "$NAME-auth" is_secret
     setting IAP no one_of yes no
-    setting UI_URL '' matches "^(https://[^ /'\"]+(/[^ '\"]*)?)?\$" "an address is such as https://prefect.example.com"
+    setting UI_URL '' matches "^(https://[^ /'\"]+(/[^ '\"]*)?)?\$" \
+        "an address is such as https://prefect.example.com"
 
-    setting IMAGE_TAG v1 matches '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$' "a tag has up to 128 letters, digits, dots, underscores and hyphens"
+    setting IMAGE_TAG v1 matches '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$' \
+        "a tag has up to 128 letters, digits, dots, underscores and hyphens"
     setting PREFECT_VERSION 3.9.1 matches '^[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.]*$' "a version is such as 3.9.1"
     setting BUILD docker one_of docker cloud-build
     # With less than one CPU a service takes one request at a time.
@@ -55,25 +59,25 @@ define_settings() {
     setting WORKER_CPU 1 one_of 1 2 4 6 8
     setting WORKER_MEMORY 1Gi is_memory
     setting WORKER_COUNT 1 is_number
-    setting WORK_POOL cloud-run-pool matches '^[A-Za-z0-9][A-Za-z0-9._-]*$' "a work pool's name has letters, digits, dots, underscores and hyphens here"
+    setting WORK_POOL cloud-run-pool matches '^[A-Za-z0-9][A-Za-z0-9._-]*$' \
+        "a work pool's name has letters, digits, dots, underscores and hyphens here"
 
     setting VERIFY_TIMEOUT 180 is_number
     setting RETRY_PAUSE 10 is_number
     setting PATIENCE 600 is_number
-    setting ALERT_EMAIL none matches '^(none|[^@ ,]+@[^@ ,]+\.[^@ ,]+)$' "an address is such as team@example.com, or none"
+    setting ALERT_EMAIL none matches '^(none|[^@ ,]+@[^@ ,]+\.[^@ ,]+)$' \
+        "an address is such as team@example.com, or none"
 
     extra_settings SERVER_ENV_ is_text
     extra_settings WORKER_ENV_ is_text
-    extra_settings SERVER_SECRET_ matches '^[A-Za-z0-9_-]{1,255}(:(latest|[1-9][0-9]*))?$' "a secret is given as SECRET or SECRET:VERSION"
-    extra_settings WORKER_SECRET_ matches '^[A-Za-z0-9_-]{1,255}(:(latest|[1-9][0-9]*))?$' "a secret is given as SECRET or SECRET:VERSION"
-    # Prefect opens up to 5 + 10 connections by default, and two more beside its pool. During a deployment two servers run,
-    # so they would need 34 of the 25 that db-f1-micro has; with these they need 14. A larger tier allows more.
+    extra_settings SERVER_SECRET_ is_secret_version
+    extra_settings WORKER_SECRET_ is_secret_version
+    # Prefect opens up to 5 + 10 connections by default, and two more beside its pool. During a deployment two servers
+    # run, so they would need 34 of the 25 that db-f1-micro has; with these they need 14. A larger tier allows more.
     default_extra SERVER_ENV_PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE 5
     default_extra SERVER_ENV_PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW 0
 }
 
-lower_case='lower-case letters, digits and hyphens, and begins with a letter'
-secret_name="a secret's name has up to 255 letters, digits, hyphens and underscores"
 
 # Needs PROJECT_ID.
 derive_names() {

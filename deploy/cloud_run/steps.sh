@@ -14,7 +14,7 @@ current_step=
 advice=
 # What the commands of a step print themselves must not get into what ask and is_there read.
 exec 3>&1 4>&2
-# `gcloud run worker-pools` is generally available since 565, and the readiness probe since 573 (the SDK's release notes).
+# `gcloud run worker-pools` is generally available since 565, the readiness probe since 573 (the SDK's release notes).
 least_sdk=573
 
 fail() { echo "$program: error: $*" >&2; exit 1; }
@@ -36,10 +36,10 @@ take_options() {
                 shift
                 ;;
             --*)
-                [[ " $others " == *" ${1#--} "* ]] || fail "usage: $program $usage; settings come from FILE or the environment (README.md)"
+                [[ " $others " == *" ${1#--} "* ]] || fail "usage: $program $usage; README.md has the settings"
                 printf -v "${1#--}" true
                 ;;
-            *) fail "usage: $program $usage; settings come from FILE or the environment (README.md)" ;;
+            *) fail "usage: $program $usage; README.md has the settings" ;;
         esac
         shift
     done
@@ -70,9 +70,11 @@ what_is_needed() {
         [[ -n $PROJECT_ID ]] || missing+=("PROJECT_ID (or: gcloud config set project ID)")
         ((${#missing[@]} == 0)) || fail "missing: $(printf '%s; ' "${missing[@]}")nothing was done"
         version=$(gcloud version --format='value("Google Cloud SDK")') || version=
-        [[ $version =~ ^([0-9]+)\. ]] || fail "gcloud version does not say the SDK's version, but '$version'; nothing was done"
+        [[ $version =~ ^([0-9]+)\. ]] ||
+            fail "gcloud version does not say the SDK's version, but '$version'; nothing was done"
         ((BASH_REMATCH[1] >= least_sdk)) ||
-            fail "the Google Cloud SDK is $version, and $least_sdk or newer is needed (gcloud components update); nothing was done"
+            fail "the Google Cloud SDK is $version, and $least_sdk or newer is needed (gcloud components update);" \
+                "nothing was done"
     elif [[ -z $PROJECT_ID ]]; then
         PROJECT_ID=$(later PROJECT_ID)
         show_line 'PROJECT_ID=$(gcloud config get-value project)'
@@ -197,7 +199,7 @@ try_to() {
         elif [[ -v gone_is_fine && $kind == api-off ]] && is_known_to_be_off "$(api_in "$error")"; then
             say "there is none, since $(api_in "$error") is switched off in $PROJECT_ID"
             break
-        elif ! [[ $kind == api-off || $kind == not-yet || $kind == busy ]] || ((waited + SECONDS - since >= PATIENCE)); then
+        elif ! [[ $kind =~ ^(api-off|not-yet|busy)$ ]] || ((waited + SECONDS - since >= PATIENCE)); then
             if $waits; then printf '%s\n' "$error" >&2; fi
             stop "$code" "$error" "$@"
         elif ! $waits; then

@@ -23,14 +23,19 @@ class Prepare(Protocol):
     def __call__(self, script: str, **settings: str) -> GoogleCloud: ...
 
 
-BEFORE: dict[str, list[str]] = {"setup": [], "deploy": ["setup"], "verify": ["setup", "deploy"], "cleanup": ["setup", "deploy"]}
+BEFORE: dict[str, list[str]] = {
+    "setup": [],
+    "deploy": ["setup"],
+    "verify": ["setup", "deploy"],
+    "cleanup": ["setup", "deploy"],
+}
 _prepared: dict[tuple[str, ...], Path] = {}
 
 
 @pytest.fixture
 def prepare(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepare:
-    """Makes a project in which a script is the next to run, with these settings. What the scripts before it make is made
-    once and copied."""
+    """Makes a project in which a script is the next to run, with these settings. What the scripts before it make is
+    made once and copied."""
 
     def prepare(script: str, **settings: str) -> GoogleCloud:
         key = (*BEFORE[script], *(f"{name}={value}" for name, value in sorted(settings.items())))

@@ -1,5 +1,5 @@
-"""A `gcloud` for the tests of what the scripts do after a failure: some hundred runs, in which what a command does is of
-no interest, and only what it prints. It is a script for bash, which starts ten times faster than the stand-in.
+"""A `gcloud` for the tests of what the scripts do after a failure: some hundred runs, in which what a command does is
+of no interest, and only what it prints. It is a script for bash, which starts ten times faster than the stand-in.
 
 It answers every question, finds nothing that was not made before, and writes down every command. A command that is in
 `failures` fails with that text, once or always.
@@ -42,13 +42,21 @@ case $verb in
     describe)
         case $path in
             ' run services' | ' projects' | ' artifacts docker images') ;;
-            *) [[ -n $EVERYTHING_IS_THERE || $(<"$folder/made") == *"|$path $name|"* ]] || { echo 'ERROR: NOT_FOUND: it was not found' >&2; exit 1; } ;;
+            *)
+                if ! [[ -n $EVERYTHING_IS_THERE || $(<"$folder/made") == *"|$path $name|"* ]]; then
+                    echo 'ERROR: NOT_FOUND: it was not found' >&2
+                    exit 1
+                fi
+                ;;
         esac
         ;;
 esac
 case $words in
     'gcloud version'*) echo 578.0.0 ;;
-    *'services list'*) printf '%s.googleapis.com\n' run sqladmin compute artifactregistry servicenetworking iam cloudresourcemanager secretmanager monitoring logging iap cloudbuild ;;
+    *'services list'*)
+        printf '%s.googleapis.com\n' run sqladmin compute artifactregistry servicenetworking iam \
+            cloudresourcemanager secretmanager monitoring logging iap cloudbuild
+        ;;
     *'value(state)'*) echo RUNNABLE ;;
     *monitoring*list*) [[ -z $EVERYTHING_IS_THERE ]] || echo projects/1/things/1 ;;
     *--format=value*) echo an-answer ;;
@@ -73,7 +81,12 @@ class QuickGoogleCloud:
         } | settings
 
     def run(
-        self, script: str, *options: str, failures: Mapping[tuple[str, ...], Failure] = {}, once: bool = False, **more: str
+        self,
+        script: str,
+        *options: str,
+        failures: Mapping[tuple[str, ...], Failure] = {},
+        once: bool = False,
+        **more: str,
     ) -> subprocess.CompletedProcess[str]:
         for name in ("commands", "made", "failed"):
             (self.folder / name).write_text("")

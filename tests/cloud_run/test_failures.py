@@ -99,7 +99,10 @@ def test_what_does_not_pass_stops_the_script_with_one_line_that_says_what_to_do(
     failures = failures_of(all_commands(cloud, script, options), case)
     assert failures or case == "organisation-policy"
     failures = {words: failures[words] for words in list(failures)[part::3]}
-    hints = {"permission-denied": "You lack a permission", "organisation-policy": "A policy of your organisation forbids it"}
+    hints = {
+        "permission-denied": "You lack a permission",
+        "organisation-policy": "A policy of your organisation forbids it",
+    }
     for words, answer in failures.items():
         result = cloud.run(script, *options, failures={words: answer})
         line = assert_stopped(result.returncode, result.stderr, script, words, answer)
@@ -148,7 +151,8 @@ def assert_stopped(code: int, stderr: str, script: str, words: tuple[str, ...], 
     lines = [line for line in stderr.splitlines() if "failed in step" in line]
     assert lines, (words, stderr)
     line = lines[0]
-    assert line.startswith(f'{script}: failed in step "') and line.endswith(f"Then run {script} again: it goes on from there.")
+    assert line.startswith(f'{script}: failed in step "')
+    assert line.endswith(f"Then run {script} again: it goes on from there.")
     assert words[-1] in line.replace("'", "") or "condition" in line
     # What gcloud said is in it.
     said = next(text for text in answer.stderr.splitlines() if "ERROR: (gcloud" in text)

@@ -41,7 +41,8 @@ def test_a_second_run_changes_nothing(script: str, prepare: Prepare) -> None:
     cloud.succeed(script)
     assert without_times(cloud.state) == without_times(first)
     # Only the grants' own secret and administrator are made again; Prefect's password stays.
-    created = [" ".join(command) for command in cloud.commands if "create" in command or "versions add" in " ".join(command)]
+    made = [" ".join(command) for command in cloud.commands]
+    created = [command for command in made if " create " in command or " versions add " in command]
     assert all(" prefect-grants" in command for command in created)
 
 
@@ -364,7 +365,9 @@ def test_each_account_has_the_least_rights(cloud: GoogleCloud) -> None:
             cloud.gcloud("secrets", "versions", "add", secret, "--data-file=-", text="a-text")
     secrets = {"SERVER_SECRET_TOKEN": "our-token", "WORKER_SECRET_KEY": "our-key:3"}
     cloud.succeed("deploy", DB_SSL="verify-ca", **secrets)
-    server, worker, grants = (f"serviceAccount:prefect-{name}@{PROJECT}.iam.gserviceaccount.com" for name in ("sa", "worker", "grants"))
+    server, worker, grants = (
+        f"serviceAccount:prefect-{name}@{PROJECT}.iam.gserviceaccount.com" for name in ("sa", "worker", "grants")
+    )
     rights: dict[str, set[str]] = {}
     for words in cloud.commands:
         if any(word.endswith("add-iam-policy-binding") for word in words):
@@ -374,8 +377,12 @@ def test_each_account_has_the_least_rights(cloud: GoogleCloud) -> None:
                 verb = words.index("add-iam-policy-binding")
                 rights[flags["--member"]].remove(flags["--role"])
                 rights[flags["--member"]].add(f"reads {words[verb + 1]}")
-    # The expression is that of Cloud SQL's page on IAM conditions (docs.cloud.google.com/sql/docs/postgres/iam-conditions).
-    condition = f"resource.name == 'projects/{PROJECT}/instances/prefect-db' && resource.type == 'sqladmin.googleapis.com/Instance'"
+    # The expression is that of Google's own sample (terraform-google-modules/terraform-docs-samples,
+    # cloud_sql/instance_iam_condition/main.tf).
+    condition = (
+        f"resource.name == 'projects/{PROJECT}/instances/prefect-db'"
+        " && resource.type == 'sqladmin.googleapis.com/Instance'"
+    )
     assert rights == {
         server: {
             f"roles/cloudsql.instanceUser expression={condition},title=prefect-instance",
@@ -384,7 +391,8 @@ def test_each_account_has_the_least_rights(cloud: GoogleCloud) -> None:
         worker: {"reads prefect-auth", "reads our-key"},
         grants: {"reads prefect-grants-password", "reads prefect-db-ca"},
     }
-    assert {thing for thing in cloud.state if "/user " in thing} == {f"instance prefect-db/user prefect-sa@{PROJECT}.iam"}
+    users = {thing for thing in cloud.state if "/user " in thing}
+    assert users == {f"instance prefect-db/user prefect-sa@{PROJECT}.iam"}
     assert cloud.state["service prefect-server"]["spec"]["template"]["spec"]["serviceAccountName"] in server
     assert cloud.state["pool prefect-worker"]["spec"]["template"]["spec"]["serviceAccountName"] in worker
     # The user's secrets stay when the rest goes, and nobody of ours may read them then.

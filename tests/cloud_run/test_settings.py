@@ -290,7 +290,8 @@ def test_two_environments_make_nothing_of_the_same_name_and_delete_nothing_of_ea
         # bindings go with what they are of.
         left = {each for each in made[name] - deleted[name] if each[0] not in ("docker", "binding")}
         left = {each for each in left if not each[-1].startswith("--instance=")}
-        assert len(made[name]) > 25 and {each[-1] for each in left} == {f"{name}-sa", f"{name}-worker", f"{name}-grants"}
+        assert len(made[name]) > 25
+        assert {each[-1] for each in left} == {f"{name}-sa", f"{name}-worker", f"{name}-grants"}
         emails = {each[-1].partition("@")[0] for each in deleted[name] if "service-accounts" in each}
         assert emails == {each[-1] for each in left}
         assert len(alerts[name][0]) > 1 and alerts[name][1] == {f'displayName~"^{name}: "'}

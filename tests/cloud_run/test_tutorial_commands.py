@@ -419,6 +419,7 @@ def test_the_ui_needs_no_second_deployment_to_find_the_api() -> None:
 
 
 def test_links_in_notifications_have_the_services_address(ran: Ran) -> None:
-    """https://SERVICE-NUMBER.REGION.run.app is a service's address (docs.cloud.google.com/run/docs/triggering/https-request)."""
+    """https://SERVICE-NUMBER.REGION.run.app is a service's address
+    (docs.cloud.google.com/run/docs/triggering/https-request)."""
     found = at(ran.yaml["gcloud run services replace -"], SERVICE + "env.PREFECT_UI_URL")
     assert found == "https://prefect-server-123456789012.us-central1.run.app"

@@ -1,5 +1,5 @@
-"""The YAML files are compared with the schema of Cloud Run's API, which record_gcloud.py recorded: as they stand, and as
-the scripts fill them in."""
+"""The YAML files are compared with the schema of Cloud Run's API, which record_gcloud.py recorded: as they stand, and
+as the scripts fill them in."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def test_verify_ca_mounts_the_instances_certificate() -> None:
 
 
 def test_two_servers_at_once_have_connections_enough() -> None:
-    """A server takes up to its pool, its overflow and two more (tests/system/test_prefect_connections.py); db-f1-micro has
-    25 connections, of which PostgreSQL keeps 3 for superusers (docs.cloud.google.com/sql/docs/postgres/flags)."""
+    """A server takes up to its pool, its overflow and two more (tests/system/test_prefect_connections.py); db-f1-micro
+    has 25 connections (docs.cloud.google.com/sql/docs/postgres/flags), of which PostgreSQL keeps 3 for superusers."""
     environment = {each["name"]: each.get("value") for each in container(named(filled(), "prefect-server"))["env"]}
     pool, overflow = (
         int(environment[f"PREFECT_SERVER_DATABASE_SQLALCHEMY_{name}"]) for name in ("POOL_SIZE", "MAX_OVERFLOW")
