@@ -16,7 +16,8 @@ run_grants() {
     # a log file in the home directory unless told otherwise.
     run_with_secret '{"--password": "%s"}' GRANTS_PASSWORD env CLOUDSDK_CORE_DISABLE_FILE_LOGGING=true \
         CLOUDSDK_CORE_LOG_HTTP=false CLOUDSDK_CORE_VERBOSITY=warning \
-        gcloud sql users create "$GRANTS_USER" --instance="$DB_INSTANCE_NAME" --type=BUILT_IN --flags-file=-
+        gcloud sql users create "$GRANTS_USER" --instance="$DB_INSTANCE_NAME" --type=BUILT_IN \
+        --database-roles=cloudsqlsuperuser --flags-file=-
     make_secret "$GRANTS_SECRET"
     run_with_secret %s GRANTS_PASSWORD gcloud secrets versions add "$GRANTS_SECRET" --data-file=-
     let_read "$GRANTS_EMAIL" "$GRANTS_SECRET"

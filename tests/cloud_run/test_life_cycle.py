@@ -411,6 +411,49 @@ def test_the_alert_policies_are_applied_once_and_removed(cloud: GoogleCloud) -> 
     assert cloud.state == {}
 
 
+def test_an_existing_network_and_instance_are_used_and_stay_as_they_were(cloud: GoogleCloud) -> None:
+    region = "--region=us-central1"
+    cloud.gcloud("services", "enable", "compute.googleapis.com", "sqladmin.googleapis.com")
+    cloud.gcloud("compute", "networks", "create", "our-network", "--subnet-mode=custom")
+    subnet = ("our-subnet", "--network=our-network", region, "--range=10.8.0.0/24")
+    cloud.gcloud("compute", "networks", "subnets", "create", *subnet, "--enable-private-ip-google-access")
+    flags = ("--database-version=POSTGRES_18", "--tier=db-g1-small", "--edition=ENTERPRISE", region)
+    network = ("--enable-private-service-connect", f"--allowed-psc-projects={PROJECT}", "--no-assign-ip")
+    login = "--database-flags=cloudsql.iam_authentication=on"
+    cloud.gcloud("sql", "instances", "create", "our-db", *flags, *network, login)
+    cloud.gcloud("sql", "databases", "create", "other", "--instance=our-db")
+    ours = cloud.state
+    cloud.environment |= {
+        "NETWORK": "existing",
+        "PSC_NETWORK_NAME": "our-network",
+        "SUBNET": "our-subnet",
+        "DB_IP": "10.8.0.9",
+        "DB_INSTANCE": "existing",
+        "DB_INSTANCE_NAME": "our-db",
+        "DB_NAME": "prefect_production",
+        "ACCESS": "internal",
+    }
+    cloud.succeed("setup")
+    cloud.succeed("deploy")
+    assert {thing: cloud.state[thing] for thing in ours} == ours
+    assert "instance our-db/database prefect_production" in cloud.state
+    cloud.succeed("cleanup", "--yes")
+    assert cloud.state == ours
+
+
+def test_apis_and_rights_that_take_their_time_are_waited_for(cloud: GoogleCloud) -> None:
+    """Every API answers only some commands after it was switched on, and every right counts only later."""
+    delays = {"STAND_IN_API_DELAY": "3", "STAND_IN_IAM_DELAY": "8"}
+    for script in ("setup", "deploy"):
+        result = cloud.succeed(script, **delays)
+        assert "this may pass" in result.stderr
+    # A secret that waits is not made again meanwhile.
+    made = [" ".join(command) for command in cloud.commands]
+    assert made.count("gcloud secrets versions add prefect-grants-password --data-file=-") == 1
+    cloud.succeed("cleanup", "--yes")
+    assert cloud.state == {}
+
+
 # Each with the default that it takes the place of (settings.sh).
 SETTINGS = {
     "REGION": ("us-central1", "europe-west1"),
