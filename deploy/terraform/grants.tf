@@ -43,8 +43,10 @@ ephemeral "google_secret_manager_secret_version" "grants" {
 }
 
 resource "google_sql_user" "grants" {
-  name                = "${var.name}-grants"
-  instance            = local.db_instance
+  name     = "${var.name}-grants"
+  instance = local.db_instance
+  # The job's SQL takes this role on.
+  database_roles      = ["cloudsqlsuperuser"]
   password_wo         = ephemeral.google_secret_manager_secret_version.grants.secret_data
   password_wo_version = local.grants_number
 }

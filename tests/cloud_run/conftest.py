@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from google_cloud import GoogleCloud
+from google_cloud import GoogleCloud, Prepare
 from google_emulator.client import GoogleEmulator
 
 
@@ -17,10 +16,6 @@ from google_emulator.client import GoogleEmulator
 def cloud(tmp_path: Path) -> GoogleCloud:
     """An empty project. Jobs are not run."""
     return GoogleCloud(tmp_path)
-
-
-class Prepare(Protocol):
-    def __call__(self, script: str, **settings: str) -> GoogleCloud: ...
 
 
 BEFORE: dict[str, list[str]] = {

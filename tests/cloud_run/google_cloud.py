@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -110,3 +110,9 @@ class GoogleCloud:
             or (thing.startswith("secret ") and "grants" in thing and "/" not in thing)
             or ("/user " in thing and thing.endswith("-grants"))
         ]
+
+
+class Prepare(Protocol):
+    """Makes a project in which the script is the next to run, with these settings."""
+
+    def __call__(self, script: str, **settings: str) -> GoogleCloud: ...

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Prepare
-from google_cloud import LIMIT, PROJECT, SCRIPTS, GoogleCloud
+from google_cloud import LIMIT, PROJECT, SCRIPTS, GoogleCloud, Prepare
 from shown_commands import shown_commands
 from supervisor import wait_until
 

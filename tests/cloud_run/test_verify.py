@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Prepare
-from google_cloud import LIMIT, GoogleCloud
+from google_cloud import LIMIT, GoogleCloud, Prepare
 
 DEPLOYMENT = "11111111-1111-4111-8111-111111111111"
 RUN = "22222222-2222-4222-8222-222222222222"
