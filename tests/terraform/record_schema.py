@@ -22,6 +22,7 @@ KINDS = {
     "ephemeral": "ephemeral_resource_schemas",
 }
 
+
 def of_provider(schemas: dict[str, Any], name: str) -> Any:
     """Terraform names a provider by its whole source address."""
     (found,) = (value for address, value in schemas.items() if address.endswith(f"/hashicorp/{name}"))
