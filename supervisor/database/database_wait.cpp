@@ -8,8 +8,12 @@
 namespace supervisor {
 namespace {
 
-milliseconds patience_of(const DatabaseWait::Options& options) {
-    return options.once ? WaitSchedule::longest_pause : options.patience.value_or(milliseconds{0});
+WaitSchedule schedule_for(const DatabaseWait::Options& options, Moment start) {
+    if (options.once) {
+        // The one try takes all of the patience.
+        return {WaitSchedule::longest_pause, start, WaitSchedule::longest_pause};
+    }
+    return {options.patience.value_or(milliseconds{0}), start};
 }
 
 }  // namespace
@@ -21,7 +25,7 @@ DatabaseWait::DatabaseWait(Options options, HttpGet get, Listener& listener, Log
       log_(log),
       clock_(std::move(clock)),
       started_at_(clock_()),
-      schedule_(patience_of(options_), started_at_),
+      schedule_(schedule_for(options_, started_at_)),
       state_(options_.patience ? State::waiting : State::reached) {}
 
 void DatabaseWait::tick(Moment now) {
@@ -29,10 +33,7 @@ void DatabaseWait::tick(Moment now) {
         return;
     }
     if (schedule_.due(now)) {
-        auto limit = schedule_.begin_try(now);
-        if (options_.once) {
-            limit = WaitSchedule::longest_pause;
-        }
+        const auto limit = schedule_.begin_try(now);
         ++tries_;
         get_({.url = "http://" + to_string(options_.database),
               .connect_timeout = limit,

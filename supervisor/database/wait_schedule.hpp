@@ -16,8 +16,9 @@ public:
     static constexpr milliseconds first_pause{500};
     static constexpr milliseconds longest_pause{5'000};
 
-    /// `patience` counts from `start` and is more than zero.
-    WaitSchedule(milliseconds patience, Moment start) : deadline_(start.boot + patience), next_try_(start.boot) {}
+    /// `patience` counts from `start` and is more than zero; `pause` is the first one.
+    WaitSchedule(milliseconds patience, Moment start, milliseconds pause = first_pause)
+        : deadline_(start.boot + patience), next_try_(start.boot), pause_(pause) {}
 
     /// Whether the next try is to be made now. Never while one is under way, or after the end.
     [[nodiscard]] bool due(Moment now) const;
@@ -34,7 +35,7 @@ public:
 private:
     milliseconds deadline_;
     milliseconds next_try_;
-    milliseconds pause_ = first_pause;
+    milliseconds pause_;
     bool in_flight_ = false;
 };
 

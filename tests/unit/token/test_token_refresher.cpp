@@ -254,6 +254,15 @@ void run_everywhere(const Weather& weather, milliseconds length, std::uint64_t f
     }
 }
 
+/// The same with freezes in which both clocks go on, or only one of them.
+void run_with_each_clock(Weather weather, milliseconds length, std::uint64_t first_seed) {
+    for (const auto counting : {Counting::both, Counting::wall_only, Counting::boot_only}) {
+        weather.counting = counting;
+        CAPTURE(static_cast<int>(counting));
+        run_everywhere(weather, length, first_seed);
+    }
+}
+
 constexpr Weather storm{.shortest_latency = 1ms,
                         .longest_latency = 5s,
                         .failures = 0.2,
@@ -356,26 +365,18 @@ TEST_CASE("In days of failures, outages, Retry-After and late timers every promi
 }
 
 TEST_CASE("In days of freezes every promise is kept, whichever clock goes on") {
-    for (const auto counting : {Counting::both, Counting::wall_only, Counting::boot_only}) {
-        Weather weather;
-        weather.longest_latency = 2s;
-        weather.freezes = 20min;
-        weather.longest_freeze = 3h;
-        weather.counting = counting;
-        CAPTURE(static_cast<int>(counting));
-        run_everywhere(weather, 48h, 2000);
-    }
+    Weather weather;
+    weather.longest_latency = 2s;
+    weather.freezes = 20min;
+    weather.longest_freeze = 3h;
+    run_with_each_clock(weather, 48h, 2000);
 }
 
 TEST_CASE("In days of freezes and failures every promise is kept, whichever clock goes on") {
-    for (const auto counting : {Counting::both, Counting::wall_only, Counting::boot_only}) {
-        auto weather = storm;
-        weather.freezes = 40min;
-        weather.longest_freeze = 90min;
-        weather.counting = counting;
-        CAPTURE(static_cast<int>(counting));
-        run_everywhere(weather, 48h, 3000);
-    }
+    auto weather = storm;
+    weather.freezes = 40min;
+    weather.longest_freeze = 90min;
+    run_with_each_clock(weather, 48h, 3000);
 }
 
 TEST_CASE("In days of a wall clock stepped back and forth every promise is kept") {
