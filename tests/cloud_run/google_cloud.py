@@ -25,6 +25,17 @@ gcloud_stand_in.main()
 """
 
 
+def run_script(name: str, *options: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPTS / name), *options],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+
+
 class GoogleCloud:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "cloud"
@@ -43,14 +54,7 @@ class GoogleCloud:
         }
 
     def script(self, name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(SCRIPTS / name), *options],
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-        )
+        return run_script(name, *options, environment=self.environment | environment)
 
     def succeed(self, name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         result = self.script(name, *options, **environment)

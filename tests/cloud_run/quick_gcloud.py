@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gcloud_texts import Failure, failure
-from google_cloud import LIMIT, PROJECT, SCRIPTS
+from google_cloud import PROJECT, run_script
 
 _GCLOUD = r"""#!/bin/bash
 folder=${0%/*}/..
@@ -99,14 +99,7 @@ class QuickGoogleCloud:
             for words, each in failures.items()
         ]
         (self.folder / "failures").write_text("".join(lines))
-        return subprocess.run(
-            [str(SCRIPTS / script), *options],
-            env=self.environment | more,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-        )
+        return run_script(script, *options, environment=self.environment | more)
 
     @property
     def commands(self) -> list[tuple[str, ...]]:

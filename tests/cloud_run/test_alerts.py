@@ -223,8 +223,8 @@ def test_a_server_that_is_stopped_or_ends_well_alerts_nobody() -> None:
 
 
 def test_a_database_that_cannot_be_reached_alerts() -> None:
-    port = ReservedPort()
     with (
+        ReservedPort() as port,
         GoogleEmulator(postgres=False, token_life="1h") as emulator,
         Supervisor(
             *("--log-format", "json", "--db-wait", "1s", "--db-port", str(port.number)),
@@ -241,7 +241,6 @@ def test_a_database_that_cannot_be_reached_alerts() -> None:
         entry = log_entry(line.raw)
         entry["textPayload"] = entry.pop("jsonPayload")["message"]
         assert alerts_on(entry) == ["database-not-reachable"]
-    port.release()
 
 
 def test_a_token_that_is_not_replaced_alerts() -> None:

@@ -11,11 +11,12 @@ tcp_conn_request()).
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import threading
 
 import pytest
+
+from relay import relay
 
 
 class BlackHole:
@@ -72,23 +73,4 @@ class BlackHole:
             if self._target is None:
                 client.close()
             else:
-                self._start(self._forward, client, socket.create_connection(self._target))
-
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
-        """Passes bytes on in both directions until either side closes."""
-        other = {client: server, server: client}
-        with client, server, selectors.DefaultSelector() as selector:
-            for end in other:
-                end.settimeout(5)
-                selector.register(end, selectors.EVENT_READ)
-            while not self._over.is_set():
-                for key, _ in selector.select(0.05):
-                    source = key.fileobj
-                    assert isinstance(source, socket.socket)
-                    try:
-                        data = source.recv(65536)
-                        if not data:
-                            return
-                        other[source].sendall(data)
-                    except OSError:
-                        return
+                self._start(relay, client, self._target, self._over)

@@ -12,9 +12,10 @@ Prefect's JSON. Only the status and that difference count here.
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import threading
+
+from relay import relay
 
 _PAGE = b"<html><head><title>403 Forbidden</title></head></html>"
 _REFUSAL = (
@@ -75,19 +76,4 @@ class RefusingFront:
                 pass
 
     def _forward(self, client: socket.socket) -> None:
-        server = socket.create_connection(self._target)
-        other = {client: server, server: client}
-        with client, server, selectors.DefaultSelector() as selector:
-            for end in other:
-                end.settimeout(60)
-                selector.register(end, selectors.EVENT_READ)
-            while not self._over.is_set():
-                for key, _ in selector.select(0.05):
-                    source = key.fileobj
-                    assert isinstance(source, socket.socket)
-                    try:
-                        if not (data := source.recv(65536)):
-                            return
-                        other[source].sendall(data)
-                    except OSError:
-                        return
+        relay(client, self._target, self._over)

@@ -72,6 +72,12 @@ class ReservedPort:
         self._socket.bind((host, 0))
         self.number = int(self._socket.getsockname()[1])
 
+    def __enter__(self) -> ReservedPort:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         self._socket.close()
 

@@ -53,9 +53,8 @@ def hole() -> Iterator[BlackHole]:
 @pytest.fixture
 def closed_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections and that nobody else gets."""
-    port = ReservedPort("127.0.0.1")
-    yield port.number
-    port.release()
+    with ReservedPort("127.0.0.1") as port:
+        yield port.number
 
 
 def check_it_waits(supervisor: Supervisor, reason: str) -> None:
@@ -138,11 +137,8 @@ def test_a_stop_while_packets_are_dropped_ends_at_once(emulator: GoogleEmulator,
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_a_port_that_stays_closed_is_exit_1_with_the_reason(emulator: GoogleEmulator, host: str) -> None:
-    port = ReservedPort(host)
-    try:
+    with ReservedPort(host) as port:
         ended = run(command=SLEEP, emulator=emulator, environment=database(host, port.number, "2s"))
-    finally:
-        port.release()
     check_it_gave_up(ended, "2s", "Connection refused")
 
 

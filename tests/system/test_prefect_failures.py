@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from administrator import as_administrator
 from prefect_load import HEALTH, LIST_FLOWS, READY, ask
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, listening, run, wait_until
@@ -20,20 +19,6 @@ def database() -> Iterator[GoogleEmulator]:
     """Each test that uses it undoes what it did to it, and no Prefect ever gets so far as to make its tables in it."""
     with GoogleEmulator(token_life="1h", tls="on") as it:
         yield it
-
-
-def as_administrator(emulator: GoogleEmulator, *statements: str) -> None:
-    async def execute() -> None:
-        connection = await asyncpg.connect(
-            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
-        )
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(execute())
 
 
 def check_it_ends(emulator: GoogleEmulator, folder: Path, signs: list[str], code: int = 3, **settings: str) -> None:

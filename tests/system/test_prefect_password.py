@@ -72,13 +72,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @contextmanager
 def worker(folder: Path, address: str, environment: Mapping[str, str]) -> Iterator[Supervisor]:
     """As docker/worker/Dockerfile starts it."""
-    page = ReservedPort("127.0.0.1")
-    values = prefect_environment(folder) | {
-        "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
-        "PREFECT_WORKER_WEBSERVER_PORT": str(page.number),
-    }
-    try:
+    with ReservedPort("127.0.0.1") as page:
+        values = prefect_environment(folder) | {
+            "PREFECT_API_URL": f"{address}/api",
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_WEBSERVER_PORT": str(page.number),
+        }
         with Supervisor(
             *("--no-token", "--ready-url", f"http://127.0.0.1:{page.number}/health"),
             command=["python", "start.py"],
@@ -86,8 +85,6 @@ def worker(folder: Path, address: str, environment: Mapping[str, str]) -> Iterat
             directory=REPOSITORY / "docker/worker",
         ) as supervisor:
             yield supervisor
-    finally:
-        page.release()
 
 
 def said(supervisor: Supervisor, *texts: str) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from prefect_load import CREATE_FLOW, LIST_FLOWS, READY, ask
+from administrator import as_administrator
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, run
 from google_emulator.client import GoogleEmulator
@@ -16,21 +15,13 @@ from google_emulator.client import GoogleEmulator
 
 def tables_by_schema(emulator: GoogleEmulator) -> dict[str, set[str]]:
     """The names of the tables in every schema but PostgreSQL's own, as its superuser sees them."""
-
-    async def read() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(
-            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
-        )
-        try:
-            return await connection.fetch(
-                "SELECT schemaname, tablename FROM pg_tables"
-                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-            )
-        finally:
-            await connection.close()
-
+    rows = as_administrator(
+        emulator,
+        "SELECT schemaname, tablename FROM pg_tables"
+        " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    )
     tables: dict[str, set[str]] = {}
-    for schema, table in asyncio.run(read()):
+    for schema, table in rows:
         tables.setdefault(schema, set()).add(table)
     return tables
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from administrator import as_administrator
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import REPOSITORY, Supervisor, run
 from google_emulator.client import GoogleEmulator
@@ -20,21 +19,9 @@ UNKNOWN = "0123456789ab"
 DOCUMENT = REPOSITORY / "docker/README.md"
 
 
-def execute(emulator: GoogleEmulator, statement: str) -> str:
-    async def ask() -> str:
-        connection = await asyncpg.connect(
-            host=emulator.socket_directory, user="cloudsqladmin", database=emulator.database_name
-        )
-        try:
-            return str(await connection.fetchval(statement))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
 def revision(emulator: GoogleEmulator) -> str:
-    return execute(emulator, "SELECT version_num FROM alembic_version")
+    ((version,),) = as_administrator(emulator, "SELECT version_num FROM alembic_version")
+    return str(version)
 
 
 def start_once(emulator: GoogleEmulator, folder: Path) -> None:
@@ -63,12 +50,12 @@ def test_a_newer_database_is_refused_and_goes_back_by_the_newer_images_command(t
         assert revision_by_the_document() == newest
 
         # To an older Prefect the database's revision is one that it does not know.
-        execute(emulator, f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
+        as_administrator(emulator, f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
         refused = run(emulator=emulator, environment=prefect_environment(tmp_path), timeout=START_LIMIT)
         assert refused.process and refused.process.returncode == 3, refused.transcript()
         assert any(f"Can't locate revision identified by '{UNKNOWN}'" in line for line in refused.errors)
         assert revision(emulator) == UNKNOWN
-        execute(emulator, f"UPDATE alembic_version SET version_num = '{newest}'")
+        as_administrator(emulator, f"UPDATE alembic_version SET version_num = '{newest}'")
 
         # The supervisor logs it in, as it does the server. The image's rotation is in place.
         back = run(
