@@ -5,6 +5,7 @@
 #include "child/exit_code_mapping.hpp"
 #include "child/processes.hpp"
 #include "child/signal_table.hpp"
+#include "credentials.hpp"
 #include "health_facts.hpp"
 
 #include <boost/asio/post.hpp>
@@ -23,10 +24,14 @@ constexpr milliseconds pause_without_signals{100};
 
 Child::Options child_options(const Settings& settings) {
     Child::Options options{.command = settings.command, .single_child = settings.single_child};
-    options.timeouts = {settings.drain_timeout, settings.stop_timeout};
-    if (settings.runs_prefect || (settings.ready_url_is_prefect && settings.ready_url)) {
+    options.timeouts = {.drain_timeout = settings.drain_timeout,
+                        .stop_timeout = settings.stop_timeout,
+                        .stop_delay = settings.stop_delay,
+                        .start_deadline = settings.start_deadline};
+    options.rolling = settings.is_rolling();
+    if (options.rolling || settings.runs_prefect || (settings.ready_url_is_prefect && settings.ready_url)) {
         options.port = settings.port;
-        options.needs_port = settings.runs_prefect;
+        options.needs_port = options.rolling || settings.runs_prefect;
     }
     return options;
 }
@@ -53,11 +58,22 @@ Supervisor::Supervisor(boost::asio::io_context& loop, Settings settings, Environ
       }),
       clock_(std::move(outside.clock)),
       freeze_detector_(clock_()),
-      token_source_(settings_.metadata_host, settings_.token_scope, get_),
-      token_({settings_.refresh_interval, settings_.start_deadline}, token_source_, *this, log_, clock_,
+      metrics_(clock_()),
+      token_source_(choose_token_source(settings_, {.get = get_,
+                                                    .later =
+                                                        [this](std::function<void()> action) {
+                                                            boost::asio::post(loop_,
+                                                                              [this, action = std::move(action)] {
+                                                                                  action();
+                                                                                  tick();
+                                                                              });
+                                                        },
+                                                    .clock = clock_,
+                                                    .route = std::move(outside.route)})),
+      token_({settings_.refresh_interval, settings_.start_deadline}, *token_source_, *this, log_, clock_,
              [this] { return std::uniform_real_distribution<double>{0.0, 1.0}(random_); }),
       database_(database_options(settings_), get_, *this, log_, clock_),
-      delivery_(settings_, environment_, password_file_directories(std::getenv("TMPDIR")), log_),
+      delivery_(settings_, environment_, password_file_directories(std::getenv("TMPDIR")), *this, log_),
       child_(child_options(settings_), outside.processes, *this, log_, clock_),
       readiness_(settings_.ready_url, settings_.ready_url_is_prefect, get_, log_, clock_),
       signals_(loop),
@@ -160,6 +176,9 @@ void Supervisor::tick() {
         delivery_.tick(now);
     }
     readiness_.tick(now);
+    if (settings_.ready_url && readiness_.ready(now)) {
+        metrics_.child_ready(now);
+    }
 
     auto sleep = failed_ ? pause_without_signals : FreezeDetector::longest_sleep;
     sleep = std::min(sleep, child_.sleep(now).value_or(sleep));
@@ -189,6 +208,10 @@ void Supervisor::wake_after(milliseconds sleep) {
 }
 
 // --- the reports of the parts ---------------------------------------------------------------------------------------
+
+void Supervisor::on_answered(std::optional<Freshness> meaning, milliseconds took) {
+    metrics_.token_answered(meaning, took);
+}
 
 void Supervisor::on_fresh(Moment now) {
     delivery_.set_newest(*token_.token(), token_.expiry());
@@ -227,11 +250,35 @@ void Supervisor::on_database_unreachable() {
 
 void Supervisor::on_deadline(const std::string&) { finish(1); }
 
+/// With rolling rotation a token reaches the child by the hand-over, unless the old child had to be ended first.
+void Supervisor::on_rotated() {
+    metrics_.rotated(/*as_planned=*/!settings_.is_rolling() || child_.phase() == Phase::handing_over);
+}
+
+void Supervisor::on_delivery_failed() { metrics_.rotation_failed(); }
+
 Result<Environment> Supervisor::environment_for_child() { return delivery_.environment_for_child(); }
 
-void Supervisor::on_started(Moment now) { readiness_.child_started(now); }
+void Supervisor::on_started(Moment now) {
+    delivery_.child_serves();
+    readiness_.child_started(now);
+    metrics_.child_started(now);
+}
 
-void Supervisor::on_leaving() { readiness_.child_leaves(); }
+void Supervisor::on_handed_over(Moment now) {
+    delivery_.child_serves();
+    readiness_.child_handed_over(now);
+    metrics_.child_handed_over(child_.started_at(), now);
+}
+
+void Supervisor::on_drained(milliseconds took) { metrics_.child_drained(took); }
+
+void Supervisor::on_rotation_failed() { metrics_.rotation_failed(); }
+
+void Supervisor::on_leaving() {
+    readiness_.child_leaves();
+    metrics_.child_left();
+}
 
 void Supervisor::on_exit(int code) { finish(map_exit_code(code, settings_.mapped_exit_codes)); }
 
@@ -254,8 +301,9 @@ void Supervisor::on_signal(int number) {
 
 HttpResponse Supervisor::on_probe(std::string_view path) {
     tick();
-    return health_answer(
-        path, health_facts({child_, token_, database_, delivery_, readiness_, settings_.use_token}, clock_()));
+    const auto facts = health_facts({child_, token_, database_, delivery_, readiness_, settings_.use_token}, clock_());
+    return path == "/metrics" ? metrics_answer(metrics_.metrics(), settings_.rotation, facts, read_process_usage())
+                              : health_answer(path, facts);
 }
 
 }  // namespace supervisor

@@ -12,13 +12,16 @@
 #include "health/readiness_checker.hpp"
 #include "http/http_client.hpp"
 #include "http/http_server.hpp"
-#include "token/metadata_token_source.hpp"
+#include "metrics_collector.hpp"
 #include "token/token_refresher.hpp"
+#include "token/token_source.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -27,13 +30,17 @@ namespace supervisor {
 
 /// Runs the child and keeps its token fresh until the child has ended or we are told to end. It wires the parts
 /// together on one loop and one thread, and passes on what one part reports to the part that acts on it.
-class Supervisor final : private TokenRefresher::Listener, private DatabaseWait::Listener, private Child::Listener {
+class Supervisor final : private TokenRefresher::Listener,
+                         private DatabaseWait::Listener,
+                         private TokenDelivery::Listener,
+                         private Child::Listener {
 public:
     /// The outside of the program: the real processes, clock and HTTP client in main(), simulated ones in a test.
     struct Outside {
         HttpGet get;
         ProcessCalls& processes;
         Clock clock;
+        Route route{};  ///< of requests by HTTPS, for the sources of tokens that need it
     };
 
     Supervisor(boost::asio::io_context& loop, Settings settings, Environment environment, Log& log, Outside outside);
@@ -59,12 +66,18 @@ private:
     void resume_after_freeze(Moment now);
     void wake_after(milliseconds sleep);
 
+    void on_answered(std::optional<Freshness> meaning, milliseconds took) override;
     void on_fresh(Moment now) override;
     void on_deadline(const std::string& why) override;
     void on_database_reached() override;
     void on_database_unreachable() override;
+    void on_rotated() override;
+    void on_delivery_failed() override;
     Result<Environment> environment_for_child() override;
     void on_started(Moment now) override;
+    void on_handed_over(Moment now) override;
+    void on_drained(milliseconds took) override;
+    void on_rotation_failed() override;
     void on_leaving() override;
     void on_exit(int code) override;
 
@@ -80,9 +93,10 @@ private:
     HttpGet get_;  ///< the outside's, followed by a tick()
     Clock clock_;
     FreezeDetector freeze_detector_;
+    MetricsCollector metrics_;
     std::minstd_rand random_{std::random_device{}()};
 
-    MetadataTokenSource token_source_;
+    std::unique_ptr<TokenSource> token_source_;
     TokenRefresher token_;
     DatabaseWait database_;
     TokenDelivery delivery_;

@@ -30,6 +30,9 @@ constexpr milliseconds remaining(Moment deadline, Moment now) {
 /// Whether either clock says that `deadline` has come.
 constexpr bool reached(Moment deadline, Moment now) { return remaining(deadline, now) <= milliseconds{0}; }
 
+/// The time between two moments by CLOCK_BOOTTIME, which no step of the wall clock changes; negative when `to` is first.
+constexpr milliseconds elapsed(Moment from, Moment to) { return to.boot - from.boot; }
+
 /// The earlier of two deadlines, on each clock.
 constexpr Moment earlier(Moment one, Moment other) {
     return {std::min(one.wall, other.wall), std::min(one.boot, other.boot)};

@@ -12,6 +12,7 @@
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <utility>
 
@@ -48,7 +49,8 @@ std::string quoted(const std::string& text) {
 }
 
 std::string quoted_if_needed(const std::string& text) {
-    const bool plain = !text.empty() && text.find_first_of(" \"=\\\n\r\t") == std::string::npos;
+    const auto is_plain = [](char c) { return c > ' ' && c <= '~' && c != '"' && c != '=' && c != '\\'; };
+    const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), is_plain);
     return plain ? text : quoted(text);
 }
 
@@ -75,8 +77,18 @@ std::string as_text(const LogLine& line) {
     return text;
 }
 
+/// The text in quotes, cut to a half until it fits: what is escaped in it takes up to six times its own room.
+std::string quoted_beginning(const std::string& text, std::size_t longest) {
+    std::string result = quoted(text);
+    for (auto length = text.size() / 2; result.size() > longest; length /= 2) {
+        result = quoted(text.substr(0, length));
+    }
+    return result;
+}
+
 std::string as_json_members(const LogLine& line, std::size_t longest) {
-    std::string text = "\"message\":" + quoted(line.message);
+    std::string text = "\"message\":";
+    text += quoted_beginning(line.message, longest - text.size());
     for (const auto& [key, value] : line.fields) {
         const auto* number = std::get_if<std::int64_t>(&value);
         auto member =

@@ -9,22 +9,16 @@ namespace {
 
 using Kind = Action::Kind;
 
-Action act(Kind kind) { return {.kind = kind}; }
-Action send(Kind kind, int signal) { return {.kind = kind, .signal = signal}; }
-Action arm(milliseconds delay) { return {.kind = Kind::arm, .delay = delay}; }
-Action log(Level level, std::string message, std::vector<Field> fields = {}) {
-    return {.kind = Kind::log, .line = {level, std::move(message), std::move(fields)}};
-}
-
-void append(Actions& actions, const Actions& more) { actions.insert(actions.end(), more.begin(), more.end()); }
-
-std::int64_t since(Moment then, Moment now) { return (now.boot - then.boot).count(); }
-
 }  // namespace
 
 Actions ChildLifecycle::start() { return {act(Kind::launch)}; }
 
 Actions ChildLifecycle::child_started(int pid, Moment now) {
+    started_at_ = now;
+    if (phase_ == Phase::overlapping) {
+        return {log(Level::info, "child: started", {{"pid", pid}, {"restarts", std::int64_t{restarts_} + 1}}),
+                arm(settings_.start_deadline)};
+    }
     if (ever_started_) {
         ++restarts_;
     }
@@ -32,22 +26,29 @@ Actions ChildLifecycle::child_started(int pid, Moment now) {
     phase_ = Phase::running;
     killed_ = false;
     relaunch_deadline_.reset();
-    started_at_ = now;
+    next_rotation_ = now + floor;
     return {log(Level::info, "child: started", {{"pid", pid}, {"restarts", std::int64_t{restarts_}}})};
 }
 
 Actions ChildLifecycle::launch_failed(int code, const std::string& why, bool may_pass, Moment now) {
+    if (phase_ == Phase::overlapping) {
+        phase_ = Phase::running;
+        Actions actions{act(Kind::forget_other)};
+        append(actions, try_again_later(why, now));
+        append(actions, wait_for_due_rotation(now));
+        return actions;
+    }
     if (phase_ == Phase::replacing && may_pass) {
         if (!relaunch_deadline_) {
             relaunch_deadline_ = now + relaunch_limit;
             relaunch_pause_ = first_relaunch_pause;
         }
-        if (since(*relaunch_deadline_, now) < 0) {
+        if (elapsed(*relaunch_deadline_, now) < milliseconds{0}) {
             const auto pause = relaunch_pause_;
             relaunch_pause_ = std::min(relaunch_pause_ * 2, longest_relaunch_pause);
             return {log(Level::warning, "rotation: the next child is not started yet: " + why,
                         {{"next_try_ms", pause.count()}}),
-                    arm(pause)};
+                    act(Kind::report_failed), arm(pause)};
         }
     }
     phase_ = Phase::stopped;
@@ -55,20 +56,27 @@ Actions ChildLifecycle::launch_failed(int code, const std::string& why, bool may
 }
 
 Actions ChildLifecycle::rotate(std::string why, Moment now) {
-    if (phase_ != Phase::running) {
+    if (!serves(phase_)) {
         // The child after a drain in progress gets the newest token anyway, and a stop needs none.
         return {};
     }
     why_ = std::move(why);
-    const auto since_start = milliseconds{since(started_at_, now)};
-    if (since_start >= floor) {
-        return drain(now);
-    }
     rotation_due_ = true;
-    return {log(Level::info, "rotation: held back, the child started a moment ago",
-                {{"why", why_}, {"wait_ms", (floor - since_start).count()}}),
-            arm(floor - since_start)};
+    if (phase_ != Phase::running) {
+        return {};
+    }
+    const auto wait = elapsed(now, next_rotation_);
+    if (wait <= milliseconds{0}) {
+        return begin_rotation(now);
+    }
+    return {log(Level::info,
+                failed_rotations_ == 0 ? "rotation: held back, the child started a moment ago"
+                                       : "rotation: held back, the last one failed a moment ago",
+                {{"why", why_}, {"wait_ms", wait.count()}}),
+            arm(wait)};
 }
+
+Actions ChildLifecycle::begin_rotation(Moment now) { return rolling_ ? Actions{act(Kind::look_for_room)} : drain(now); }
 
 Actions ChildLifecycle::drain(Moment now) {
     phase_ = Phase::draining;
@@ -79,21 +87,34 @@ Actions ChildLifecycle::drain(Moment now) {
             send(Kind::signal_child, SIGCONT), arm(settings_.drain_timeout)};
 }
 
-Actions ChildLifecycle::child_exited(int code, Moment now) {
+Actions ChildLifecycle::child_exited(Who who, int code, Moment now) {
     if (phase_ == Phase::stopped) {
         return {};
+    }
+    if (who == Who::other) {
+        return other_exited(code, now);
     }
     if (phase_ == Phase::draining) {
         phase_ = Phase::replacing;
         exit_code_ = code;
-        Actions actions{log(Level::info, "rotation: child drained",
-                            {{"took_ms", since(drain_started_at_, now)},
-                             {"how", killed_ ? "killed after the drain timeout" : "ended by itself"},
-                             {"code", code}}),
-                        act(Kind::kill_group), arm(replacing_timeout), act(Kind::look_for_remaining)};
+        auto actions = drained(/*is_old=*/true, code, now);
+        append(actions, {act(Kind::kill_group), arm(replacing_timeout), act(Kind::look_for_remaining)});
         return actions;
     }
     return leave(code, now);
+}
+
+Actions ChildLifecycle::drained(bool is_old, int code, Moment now) const {
+    const auto took = elapsed(drain_started_at_, now);
+    Actions actions{log(Level::info,
+                        is_old ? "rotation: child drained" : "rotation: the next child that failed has ended",
+                        {{"took_ms", took.count()},
+                         {"how", killed_ ? "killed after the drain timeout" : "ended by itself"},
+                         {"code", code}})};
+    if (is_old) {
+        actions.push_back(report_drained(took));
+    }
+    return actions;
 }
 
 Actions ChildLifecycle::leave(int code, Moment now) {
@@ -137,27 +158,53 @@ Actions ChildLifecycle::stop(int signal, Moment now) {
     switch (phase_) {
         case Phase::waiting: exit_code_ = 128 + signal; return exit();
         case Phase::running:
-        case Phase::draining:
-            phase_ = Phase::stopping;
-            rotation_due_ = false;
-            killed_ = false;
-            stop_deadline_ = now + settings_.stop_timeout;
-            return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
-                    send(Kind::signal_child, signal), send(Kind::signal_child, SIGCONT),
-                    waits_for_remaining() ? arm(left_to_stop(now)) : act(Kind::disarm)};
+        case Phase::overlapping:
+        case Phase::handing_over:
+        case Phase::retiring:
+            if (signal == SIGTERM && settings_.stop_delay > milliseconds{0}) {
+                phase_ = Phase::delaying_stop;
+                rotation_due_ = false;
+                return {log(Level::info, "stop: asked to end, not ready from now on, forwarding later",
+                            {{"signal", signal}, {"stop_delay_ms", settings_.stop_delay.count()}}),
+                        arm(settings_.stop_delay)};
+            }
+            [[fallthrough]];
+        case Phase::delaying_stop:
+        case Phase::draining: return begin_stop(signal, now);
         case Phase::replacing: stop_deadline_ = now + settings_.stop_timeout; return leave(exit_code_, now);
         case Phase::stopping:
             return {log(Level::info, "stop: asked again, forwarding", {{"signal", signal}}),
-                    send(Kind::signal_child, signal)};
+                    send(Kind::signal_child, signal, Who::both)};
         case Phase::cleaning_up: return {send(Kind::signal_remaining, signal)};
         case Phase::stopped: break;
     }
     return {};
 }
 
+Actions ChildLifecycle::begin_stop(int signal, Moment now) {
+    phase_ = Phase::stopping;
+    rotation_due_ = false;
+    killed_ = false;
+    stop_deadline_ = now + settings_.stop_timeout;
+    return {log(Level::info, "stop: asked to end, forwarding", {{"signal", signal}}),
+            send(Kind::signal_child, signal, Who::both), send(Kind::signal_child, SIGCONT, Who::both),
+            waits_for_remaining() ? arm(left_to_stop(now)) : act(Kind::disarm)};
+}
+
 Actions ChildLifecycle::timer_fired(Moment now) {
     switch (phase_) {
-        case Phase::running: return rotation_due_ ? drain(now) : Actions{};
+        case Phase::running: return rotation_due_ ? begin_rotation(now) : Actions{};
+        case Phase::overlapping: {
+            auto actions = try_again_later("it did not listen within the start deadline", now);
+            append(actions, retire(now));
+            return actions;
+        }
+        case Phase::handing_over: {
+            Actions actions{log(Level::warning, "rotation: the old child leaves connections in its queue")};
+            append(actions, retire(now));
+            return actions;
+        }
+        case Phase::retiring:
         case Phase::draining:
             if (killed_) {
                 return give_up_killed_child("rotation: the child did not die of SIGKILL, leaving it");
@@ -165,13 +212,15 @@ Actions ChildLifecycle::timer_fired(Moment now) {
             killed_ = true;
             return {log(Level::warning, "rotation: the child did not end within the drain timeout, killing it",
                         {{"drain_timeout_ms", settings_.drain_timeout.count()}}),
-                    act(Kind::kill_group), arm(drain_kill_grace)};
+                    act(Kind::kill_group, phase_ == Phase::draining ? Who::serving : Who::other),
+                    arm(drain_kill_grace)};
         case Phase::replacing:
             if (relaunch_deadline_) {
                 return {act(Kind::launch)};
             }
             return {log(Level::warning, "rotation: something of the old child's group is left and can't be killed"),
                     act(Kind::launch)};
+        case Phase::delaying_stop: return begin_stop(SIGTERM, now);
         case Phase::stopping:
             if (killed_) {
                 return give_up_killed_child("stop: the child did not die of SIGKILL, leaving it");
@@ -179,7 +228,7 @@ Actions ChildLifecycle::timer_fired(Moment now) {
             killed_ = true;
             return {log(Level::warning, "stop: the child did not end within the stop timeout, killing it",
                         {{"stop_timeout_ms", settings_.stop_timeout.count()}}),
-                    act(Kind::kill_group), arm(final_grace)};
+                    act(Kind::kill_group, Who::both), arm(final_grace)};
         case Phase::cleaning_up:
             if (killed_) {
                 return exit();
@@ -208,7 +257,7 @@ Actions ChildLifecycle::exit() {
 }
 
 milliseconds ChildLifecycle::left_to_stop(Moment now) const {
-    return std::max(milliseconds{0}, milliseconds{since(now, *stop_deadline_)});
+    return std::max(milliseconds{0}, elapsed(now, *stop_deadline_));
 }
 
 }  // namespace supervisor

@@ -2,64 +2,55 @@
 
 #include "base/child_phase.hpp"
 #include "base/clock.hpp"
-#include "base/log.hpp"
+#include "child/child_action.hpp"
 
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace supervisor {
 
 // The life of the child: what to do next when something happens to it. Pure policy: no I/O and no clock; the caller
 // performs the actions in their order and reports what came of them.
 //
-//   phase        what it means                                      what ends it
-//   waiting      there is no child yet                              start(): launch; a stop: exit with 128+signal
-//   running      the child runs                                     it exits; a stop; a rotation is due
-//   draining     the child got TERM for a rotation; timer: drain    it exits; the timer: KILL, then a bounded wait and
-//                timeout                                            exit with 137; a stop: stopping
-//   replacing    the child is reaped, its group got KILL; timer:    the group is empty: launch; the timer: launch; a
-//                bounded; then: a launch that failed is retried     launch that keeps failing: exit; a stop: cleaning_up
-//   stopping     the child got the stop's signal; timer: stop       it exits; the timer: KILL, then a bounded wait and
-//                timeout                                            exit with 137
-//   cleaning_up  the child is reaped for good, the remaining        none is left; the timer: KILL, then a bounded wait
-//                processes got TERM; timer: the rest of the stop    and exit
-//                timeout
-//   stopped      the exit code is known                             nothing
+//   phase         what it means                                     what ends it
+//   waiting       there is no child yet                             start(): launch; a stop: exit with 128+signal
+//   running       the child runs                                    it exits; a stop; a rotation is due
+//   draining      the child got TERM for a rotation; timer: drain   it exits; the timer: KILL, then a bounded wait and
+//                 timeout                                           exit with 137; a stop: stopping
+//   replacing     the child is reaped, its group got KILL; timer:   the group is empty: launch; the timer: launch; a
+//                 bounded; then: a launch that failed is retried    launch that keeps failing: exit; a stop: cleaning_up
+//   delaying_stop we were told to stop, and the child serves on     the timer or another stop: stopping; the child exits:
+//                 while the load balancer notices; timer: stop      cleaning_up
+//                 delay
+//   stopping      every child got the stop's signal; timer: stop    the serving one exits; the timer: KILL, then a
+//                 timeout                                           bounded wait and exit with 137
+//   cleaning_up   the child is reaped for good, the remaining       none is left; the timer: KILL, then a bounded wait
+//                 processes got TERM; timer: the rest of the stop   and exit
+//                 timeout
+//   stopped       the exit code is known                            nothing
 //
-// A stop always wins: it turns a drain or the moment between two children into the exit. Within the stop timeout and
-// twice final_grace every process has ended or is given up, whatever the child does. The remaining processes are those of the
-// child's group and the orphans that we adopted; a rotation ends the group alone, because a daemon that left the group
+// A rolling rotation has two children, the serving one, to which new connections go, and the other one beside it:
+//
+//   overlapping   the next child starts beside the serving one;     it listens: handing_over; it exits: running, and
+//                 timer: start deadline                             again later; the timer: retiring, and again later
+//   handing_over  the next child serves, and the old one empties    the queue has been empty for a moment, or the
+//                 its queue of connections; timer: bounded          timer: retiring; the old one exits: running
+//   retiring      the other child got TERM, which is the old one    it exits: running; the timer: KILL, then a bounded
+//                 or a next one that failed; timer: drain timeout   wait and exit with 137
+//
+// In each of these three a stop goes to both children, and the end of the serving child is the end of the program.
+//
+// A stop always wins: it turns a drain or the moment between two children into the exit. Within the stop delay, the stop
+// timeout and twice final_grace every process has ended or is given up, whatever the child does. The remaining processes are those of the
+// children's groups and the orphans that we adopted; a rotation ends the group alone, because a daemon that left the group
 // must not be ended. With a stop timeout of zero nothing is ever killed at a stop, and nothing is waited for but the
 // child.
 
-struct Action {
-    enum class Kind {
-        launch,              ///< start a child; answer with child_started() or launch_failed()
-        signal_child,        ///< send `signal` to the child (its group, or the child alone with --single-child)
-        kill_group,          ///< SIGKILL to the child's whole group
-        signal_remaining,    ///< send `signal` to every remaining process
-        signal_new_orphans,  ///< send `signal` to the orphans that were adopted since the last signal
-        look_for_remaining,  ///< answer with remaining_processes(), counting the group alone while replacing
-        arm,                 ///< (re)start the one timer: timer_fired() after `delay`
-        disarm,              ///< stop it
-        exit,                ///< end with `code`
-        log,                 ///< print `line`
-    };
-    Kind kind;
-    int signal = 0;
-    milliseconds delay{};
-    int code = 0;
-    LogLine line{};
-
-    friend bool operator==(const Action&, const Action&) = default;
-};
-
-using Actions = std::vector<Action>;
-
 struct ChildTimeouts {
     milliseconds drain_timeout{30'000};
-    milliseconds stop_timeout{8'000};  ///< zero: wait for the child without limit, and for nothing else
+    milliseconds stop_timeout{8'000};     ///< zero: wait for the child without limit, and for nothing else
+    milliseconds stop_delay{};            ///< from our TERM to the child's, while it serves
+    milliseconds start_deadline{60'000};  ///< for the next child of a rolling rotation, until it listens
 };
 
 class ChildLifecycle {
@@ -76,8 +67,14 @@ public:
     static constexpr milliseconds first_relaunch_pause{100};
     static constexpr milliseconds longest_relaunch_pause{2'000};
     static constexpr milliseconds relaunch_limit{15'000};
+    /// A connection whose handshake began before the hand-over may still come into the old child's queue: the queue has
+    /// to be empty for this long. It is more than a round trip in a region.
+    static constexpr milliseconds queue_stays_empty{100};
+    /// A child that takes no connection out of its queue for this long gets its TERM all the same.
+    static constexpr milliseconds queue_patience{5'000};
 
-    explicit ChildLifecycle(ChildTimeouts settings) : settings_(settings) {}
+    /// `rolling` says how a rotation goes: with the next child beside the old one, or after it.
+    explicit ChildLifecycle(ChildTimeouts settings, bool rolling = false) : settings_(settings), rolling_(rolling) {}
 
     [[nodiscard]] Phase phase() const { return phase_; }
     /// How often a child was replaced by the next one.
@@ -87,12 +84,18 @@ public:
     Actions start();
     /// The child is to be replaced by one with a newer token, which has been fetched already; `why` goes into the log.
     Actions rotate(std::string why, Moment now);
+    /// Whether the next child can run beside the serving one, or the reason why not.
+    Actions room_for_next(const std::optional<std::string>& obstacle, Moment now);
     Actions child_started(int pid, Moment now);
     /// No child could be launched; `code` is what the program then ends with (1, 126, 127). `may_pass` says that the
     /// next attempt may succeed, as after a fork that failed because memory ran out.
     Actions launch_failed(int code, const std::string& why, bool may_pass, Moment now);
+    /// The other child, started beside the serving one, takes connections.
+    Actions next_listens(Moment now);
+    /// After the hand-over: how many connections wait in the old child's queue.
+    Actions old_queue(unsigned waiting, Moment now);
     /// The child was reaped; `code` is its exit code, or 128 and the signal that ended it.
-    Actions child_exited(int code, Moment now);
+    Actions child_exited(Who who, int code, Moment now);
     /// Whether any process that look_for_remaining counts is left.
     Actions remaining_processes(bool any);
     /// The supervisor received TERM or INT.
@@ -100,7 +103,15 @@ public:
     Actions timer_fired(Moment now);
 
 private:
+    Actions begin_rotation(Moment now);
     Actions drain(Moment now);
+    Actions retire(Moment now);
+    Actions try_again_later(const std::string& why, Moment now);
+    Actions wait_for_due_rotation(Moment now);
+    Actions other_exited(int code, Moment now);
+    /// A rotation had told it to end: the old child, or the next one that failed.
+    [[nodiscard]] Actions drained(bool is_old, int code, Moment now) const;
+    Actions begin_stop(int signal, Moment now);
     Actions leave(int code, Moment now);
     Actions exit();
     Actions give_up_killed_child(std::string message);
@@ -108,15 +119,19 @@ private:
     [[nodiscard]] milliseconds left_to_stop(Moment now) const;
 
     ChildTimeouts settings_;
+    bool rolling_;
     Phase phase_ = Phase::waiting;
     std::string why_{};
     bool rotation_due_ = false;
-    bool killed_ = false;  ///< the phase's KILL has been sent
+    Moment next_rotation_{};  ///< not before
+    bool killed_ = false;     ///< the phase's KILL has been sent
     bool ever_started_ = false;
     unsigned restarts_ = 0;
     int exit_code_ = 0;
-    Moment started_at_{};
+    Moment started_at_{};  ///< the newest child
     Moment drain_started_at_{};
+    unsigned failed_rotations_ = 0;  ///< in a row: the next child did not come to serve
+    std::optional<Moment> queue_empty_since_{};
     std::optional<Moment> stop_deadline_{};
     std::optional<Moment> relaunch_deadline_{};  ///< a launch has failed and is tried again until then
     milliseconds relaunch_pause_{};

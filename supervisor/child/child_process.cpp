@@ -1,5 +1,7 @@
 #include "child/child_process.hpp"
 
+#include "child/inherited_socket.hpp"
+
 #include <boost/asio/execution/context.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/process/v2/posix/default_launcher.hpp>
@@ -61,7 +63,7 @@ namespace {
 
 /// What the new process does before exec and what may fail there. The launcher hands its errno alone to the parent, as
 /// an int; the step is put above it, where no errno is (include/linux/err.h: MAX_ERRNO is 4095).
-enum class SetupStep { none, group };
+enum class SetupStep { none, group, socket };
 constexpr int step_unit = 4096;
 
 LaunchFault cannot_execute(LaunchStage stage, int error, const std::string& name) {
@@ -143,8 +145,10 @@ void close_on_exec_from(unsigned first) {
 /// What Boost.Process calls around the fork. The parts that run in the child must neither allocate nor throw.
 class ChildSetup {
 public:
-    ChildSetup(const char* const* arguments, const char* const* environment, const LaunchOptions& options)
-        : arguments_(arguments), environment_(environment), options_(options), parent_(::getpid()) {}
+    /// `own_pid` is the place in the environment for the child's number, or null.
+    ChildSetup(const char* const* arguments, const char* const* environment, char* own_pid,
+               const LaunchOptions& options)
+        : arguments_(arguments), environment_(environment), own_pid_(own_pid), options_(options), parent_(::getpid()) {}
 
     /// Whether the launcher reached the fork.
     [[nodiscard]] bool pipe_made() const { return pipe_made_; }
@@ -185,8 +189,15 @@ public:
         if (!options_.directory.empty() && ::chdir(options_.directory.c_str()) != 0) {
             errno = 0;
         }
+        int first_closed = STDERR_FILENO + 1;
+        if (options_.listening_socket) {
+            if (!inherit(*options_.listening_socket, own_pid_)) {
+                return step_failed(SetupStep::socket);
+            }
+            first_closed = inherited_descriptor + 1;
+        }
         // Boost 1.83's own closing misses descriptors, and Asio's are not close-on-exec.
-        close_on_exec_from(STDERR_FILENO + 1);
+        close_on_exec_from(static_cast<unsigned>(first_closed));
         sigset_t none;
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -212,6 +223,7 @@ private:
 
     const char* const* arguments_;
     const char* const* environment_;
+    char* own_pid_;
     const LaunchOptions& options_;
     pid_t parent_;
     bool pipe_made_ = false;
@@ -259,9 +271,10 @@ private:
 /// Forks and executes `file` with these arguments, which name the program too.
 boost::system::result<pid_t, LaunchFault> execute(const std::string& name, const std::string& file,
                                                   const std::vector<std::string>& arguments,
-                                                  const char* const* environment, const LaunchOptions& options) {
+                                                  const char* const* environment, char* own_pid,
+                                                  const LaunchOptions& options) {
     const auto pointers = as_pointers(arguments);
-    ChildSetup setup{pointers.data(), environment, options};
+    ChildSetup setup{pointers.data(), environment, own_pid, options};
     asio::execution_context context;
     process::posix::default_launcher launcher;
     error_code error;
@@ -280,6 +293,7 @@ boost::system::result<pid_t, LaunchFault> execute(const std::string& name, const
     const int reason = error.value() % step_unit;
     switch (static_cast<SetupStep>(error.value() / step_unit)) {
         case SetupStep::group: return cannot_start(LaunchStage::setup, reason, name, "setpgid");
+        case SetupStep::socket: return cannot_start(LaunchStage::setup, reason, name, "dup2 of the listening socket");
         case SetupStep::none: break;
     }
     return cannot_execute(LaunchStage::exec, reason, name);
@@ -306,15 +320,20 @@ boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&
         return file.error();
     }
     auto assignments = as_assignments(environment);
+    char* own_pid = nullptr;
+    if (options.listening_socket) {
+        own_pid = add_listen_variables(assignments);
+    }
     const auto environment_pointers = as_pointers(assignments);
+    const ReservedDescriptor reserved{options.listening_socket};
 
-    auto child = execute(name, *file, command, environment_pointers.data(), options);
+    auto child = execute(name, *file, command, environment_pointers.data(), own_pid, options);
     if (!child && child.error().stage == LaunchStage::exec && child.error().error == ENOEXEC &&
         is_text(seen_from(options.directory, *file))) {
         // As execvp(3) does: the shell is named by its path, then come the file and the arguments.
         std::vector<std::string> by_shell{shell, *file};
         by_shell.insert(by_shell.end(), command.begin() + 1, command.end());
-        auto script = execute(name, shell, by_shell, environment_pointers.data(), options);
+        auto script = execute(name, shell, by_shell, environment_pointers.data(), own_pid, options);
         // If there is no shell, the kernel's answer about the file is the better one.
         if (script || script.error().stage != LaunchStage::exec) {
             child = std::move(script);

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,11 +45,15 @@ struct LaunchOptions {
     /// its descendants, and a program that is set-user-ID or has capabilities loses it at exec. The parent in its sense
     /// is the thread that forks: launch() has to be called on one that lives as long as we do.
     bool die_with_parent = false;
+
+    /// A socket that the child gets as descriptor 3, with LISTEN_FDS=1 and its own number in LISTEN_PID, which is
+    /// systemd's convention (sd_listen_fds(3)).
+    std::optional<int> listening_socket{};
 };
 
 /// Starts `command`, found by the PATH of `environment` as by execvp(3), in a process group of its own: the terminal's
 /// foreground one if standard input is a terminal, with an empty signal mask, default dispositions, our standard input
-/// and outputs, and no other descriptor. A script without `#!` is run by /bin/sh. Returns the child's pid, which is
+/// and outputs, and no other descriptor but the socket of the options. A script without `#!` is run by /bin/sh. Returns the child's pid, which is
 /// also its group's id, once exec has succeeded. After a fault no child is left but one that is already ending. It
 /// never waits for a child: reap() does.
 boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,

@@ -1,5 +1,6 @@
 #include "child/process_calls.hpp"
 
+#include "child/memory_room.hpp"
 #include "child/processes.hpp"
 #include "child/working_directory.hpp"
 
@@ -14,7 +15,9 @@
 namespace supervisor {
 
 boost::system::result<pid_t, LaunchFault> SystemProcessCalls::launch(const std::vector<std::string>& command,
-                                                                     const Environment& environment) {
+                                                                     const Environment& environment,
+                                                                     const ListeningSocket* socket) {
+    options_.listening_socket = socket != nullptr ? std::optional{socket->descriptor()} : std::nullopt;
     auto pid = supervisor::launch(command, environment, options_);
     if (pid && !std::exchange(has_launched_, true)) {
         options_.directory = leave_working_directory().value_or("");
@@ -50,6 +53,14 @@ bool SystemProcessCalls::port_in_use(std::uint16_t port) {
         ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 && errno == EADDRINUSE;
     ::close(probe);
     return in_use;
+}
+
+Result<std::unique_ptr<ListeningSocket>> SystemProcessCalls::bind(std::uint16_t port) {
+    return bind_listening_socket(port);
+}
+
+std::optional<std::string> SystemProcessCalls::no_room_beside(const ProcessGroup& group) {
+    return supervisor::no_room_beside(group.id(), MemoryRoom{});
 }
 
 }  // namespace supervisor

@@ -1,7 +1,9 @@
 #pragma once
 
 #include "base/environment.hpp"
+#include "base/fault.hpp"
 #include "child/child_process.hpp"
+#include "child/listening_socket.hpp"
 #include "child/process_group.hpp"
 
 #include <boost/system/result.hpp>
@@ -10,6 +12,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +27,10 @@ public:
     ProcessCalls& operator=(const ProcessCalls&) = delete;
     virtual ~ProcessCalls() = default;
 
-    /// See launch() of child_process.hpp.
+    /// See launch() of child_process.hpp; `socket` may be null.
     virtual boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,
-                                                             const Environment& environment) = 0;
+                                                             const Environment& environment,
+                                                             const ListeningSocket* socket) = 0;
     /// kill(2) for the one process; 0, or the errno of the failure.
     virtual int signal_process(pid_t pid, int signal) = 0;
     /// kill(2) for every process of the group; 0, or the errno of the failure.
@@ -40,6 +45,10 @@ public:
     virtual bool reap(const std::function<void(pid_t, int)>& ended) = 0;
     /// Whether a socket listens on the TCP port, on any IPv4 address of this machine.
     virtual bool port_in_use(std::uint16_t port) = 0;
+    /// See bind_listening_socket().
+    virtual Result<std::unique_ptr<ListeningSocket>> bind(std::uint16_t port) = 0;
+    /// See no_room_beside() of memory_room.hpp.
+    virtual std::optional<std::string> no_room_beside(const ProcessGroup& group) = 0;
 };
 
 /// The kernel's processes. The first launch leaves our working directory for `/`, so that we keep no mount
@@ -50,7 +59,8 @@ public:
     explicit SystemProcessCalls(bool die_with_parent) { options_.die_with_parent = die_with_parent; }
 
     boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>& command,
-                                                     const Environment& environment) override;
+                                                     const Environment& environment,
+                                                     const ListeningSocket* socket) override;
     int signal_process(pid_t pid, int signal) override;
     int signal_group(const ProcessGroup& group, int signal) override;
     bool group_exists(const ProcessGroup& group) override;
@@ -58,6 +68,8 @@ public:
     std::vector<pid_t> children() override;
     bool reap(const std::function<void(pid_t, int)>& ended) override;
     bool port_in_use(std::uint16_t port) override;
+    Result<std::unique_ptr<ListeningSocket>> bind(std::uint16_t port) override;
+    std::optional<std::string> no_room_beside(const ProcessGroup& group) override;
 
 private:
     LaunchOptions options_{};

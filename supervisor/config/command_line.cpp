@@ -1,5 +1,7 @@
 #include "config/command_line.hpp"
 
+#include "base/printable.hpp"
+
 #include <getopt.h>
 
 #include <algorithm>
@@ -44,10 +46,10 @@ Result<CommandLine> parse_command_line(std::vector<std::string> arguments, const
             break;
         }
         if (found == ':') {
-            return usage(std::string{argv[word]} + " needs a value");
+            return usage(printable(argv[word]) + " needs a value");
         }
         if (found == '?') {
-            return usage("unknown or misused option " + std::string{argv[word]});
+            return usage("unknown or misused option " + printable(argv[word]));
         }
         const auto& option = known[static_cast<std::size_t>(found)];
         if (!seen.insert(found).second && !option.repeatable) {
@@ -60,7 +62,7 @@ Result<CommandLine> parse_command_line(std::vector<std::string> arguments, const
     const bool separated = rest > 1 && std::string_view{argv[rest - 1]} == "--";
     line.command.assign(argv.begin() + ::optind, argv.end() - 1);
     if (!separated && !line.command.empty()) {
-        return usage("unexpected argument " + line.command.front() + ": a command comes after --");
+        return usage("unexpected argument " + printable(line.command.front()) + ": a command comes after --");
     }
     if (separated && (line.command.empty() || line.command.front().empty())) {
         return usage("no command after --");

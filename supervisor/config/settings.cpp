@@ -2,17 +2,17 @@
 
 #include "config/command_line.hpp"
 #include "config/help_text.hpp"
+#include "config/licenses.hpp"
+#include "config/prefect_command.hpp"
 #include "config/settings_table.hpp"
 #include "config/version.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace supervisor {
 namespace {
@@ -21,6 +21,7 @@ constexpr int usage_error = 2;
 constexpr int unusable_settings = 1;
 constexpr auto help_flag = "--help";
 constexpr auto version_flag = "--version";
+constexpr auto licenses_flag = "--licenses";
 constexpr auto program = "prefect-supervisor: ";
 constexpr auto service_account_suffix = ".gserviceaccount.com";
 
@@ -33,7 +34,10 @@ EarlyExit bad_usage(const std::string& what) { return {usage_error, program + wh
 EarlyExit unusable(const std::string& what) { return {unusable_settings, program + what + '\n'}; }
 
 std::vector<Option> all_options(const std::vector<Setting>& settings, const std::vector<Switch>& switches) {
-    std::vector<Option> options{{help_flag, false, true}, {version_flag, false, true}};
+    std::vector<Option> options;
+    for (const auto& one : early_flags()) {
+        options.push_back({one.flag, false, true});
+    }
     for (const auto& setting : settings) {
         options.push_back({setting.flag, true, setting.repeatable});
     }
@@ -84,24 +88,30 @@ std::optional<EarlyExit> missing_database(const DatabaseSettings& database) {
     return unusable("required and not set: " + missing + " (--no-token runs a command without a database)");
 }
 
-/// A user who names a credential file wants it to be used, so a file that can't be used is refused and never ignored.
-std::optional<EarlyExit> refuse_credential_file(const std::string& path) {
-    if (path.empty()) {
-        return std::nullopt;
+/// The file that the user names is used whether it can be or not: one that can't is refused later, and never ignored. That of
+/// gcloud is used when it is there (google.auth._cloud_sdk.get_config_path).
+void settle_credential_file(Settings& settings, const Environment& environment) {
+    const std::string variable = "GOOGLE_APPLICATION_CREDENTIALS";
+    std::error_code error;
+    if (const auto path = value_of(environment, variable); !path.empty()) {
+        // It is read later, too, when we have left the working directory.
+        settings.credential_file = CredentialFile{std::filesystem::absolute(path, error).string(), variable};
+        return;
     }
-    const std::string start = "GOOGLE_APPLICATION_CREDENTIALS is " + shown(path);
-    const std::string advice = "; unset it to use the metadata server";
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{std::fopen(path.c_str(), "re"), &std::fclose};
-    if (!file) {
-        return unusable(start + ", which can't be read: " + std::strerror(errno) + advice);
+    std::string named_by = "CLOUDSDK_CONFIG";
+    auto folder = value_of(environment, named_by);
+    if (folder.empty()) {
+        named_by = "HOME";
+        folder = value_of(environment, named_by);
+        if (folder.empty()) {
+            return;
+        }
+        folder += "/.config/gcloud";
     }
-    const auto json = nlohmann::json::parse(file.get(), nullptr, /*allow_exceptions=*/false);
-    const auto type = json.is_object() ? json.find("type") : json.end();
-    if (type == json.end() || !type->is_string()) {
-        return unusable(start + ", which names no credential type" + advice);
+    const auto path = std::filesystem::absolute(folder + "/application_default_credentials.json", error);
+    if (std::filesystem::is_regular_file(path, error)) {
+        settings.credential_file = CredentialFile{path.string(), "gcloud's, by " + named_by};
     }
-    return unusable(start + ", a credential of type " + shown(type->get<std::string>()) +
-                    ", which is not supported yet" + advice);
 }
 
 void strip_user_suffix(Settings& settings) {
@@ -137,18 +147,20 @@ void settle_log_format(Settings& settings, const Environment& environment) {
     settings.log_format = settings.log_format.value_or(on_cloud_run ? LogFormat::json : LogFormat::text);
 }
 
-void settle_command(Settings& settings) {
+void settle_command(Settings& settings, const Environment& environment) {
     if (!settings.command.empty()) {
         settings.runs_prefect = false;
         return;
     }
-    settings.command = {"prefect", "server", "start", "--host", "0.0.0.0", "--port", std::to_string(settings.port)};
+    settings.command = settings.is_rolling() ? prefect_under_uvicorn(settings.drain_timeout, environment)
+                                             : prefect_server_start(settings.port);
 }
 
 /// Prefect would start after our own server and find its port in use. A command of the user with a readiness URL of its
 /// own need not use PORT at all.
 std::optional<EarlyExit> same_port_twice(const Settings& settings) {
-    const bool port_is_used = settings.runs_prefect || (settings.use_token && settings.ready_url_is_prefect);
+    const bool port_is_used =
+        settings.runs_prefect || settings.is_rolling() || (settings.use_token && settings.ready_url_is_prefect);
     if (!port_is_used || !settings.health_address || settings.health_address->port != settings.port) {
         return std::nullopt;
     }
@@ -172,6 +184,15 @@ std::string prefect_health_url(const Settings& settings, const Environment& envi
 
 }  // namespace
 
+std::string_view to_string(RotationMode mode) {
+    switch (mode) {
+        case RotationMode::restart: return "restart";
+        case RotationMode::in_place: return "in-place";
+        case RotationMode::rolling: return "rolling";
+    }
+    return "unknown";
+}
+
 std::string Settings::command_text() const {
     std::string line;
     for (const auto& word : command) {
@@ -194,6 +215,9 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
     if (has(*line, version_flag)) {
         return EarlyExit{0, version_text()};
     }
+    if (has(*line, licenses_flag)) {
+        return EarlyExit{0, std::string{licenses}};
+    }
     Settings settings;
     settings.command = line->command;
     for (const auto& one : switches) {
@@ -207,7 +231,7 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
         }
     }
     settle_log_format(settings, environment);
-    settle_command(settings);
+    settle_command(settings, environment);
     if (settings.probe_url) {
         return settings;
     }
@@ -225,9 +249,7 @@ boost::system::result<Settings, EarlyExit> read_settings(const std::vector<std::
     if (auto missing = missing_database(settings.database)) {
         return *missing;
     }
-    if (auto refused = refuse_credential_file(value_of(environment, "GOOGLE_APPLICATION_CREDENTIALS"))) {
-        return *refused;
-    }
+    settle_credential_file(settings, environment);
     if (auto bad = settle_metadata_host(settings, environment)) {
         return *bad;
     }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace supervisor {
@@ -18,7 +19,11 @@ namespace supervisor {
 enum class RotationMode {
     restart,   ///< in its environment: drain it and start the next one
     in_place,  ///< in a password file that its driver reads at every new connection
+    rolling,   ///< in its environment: start the next one beside it, lead new connections there, and drain it
 };
+
+/// The word of --rotation.
+std::string_view to_string(RotationMode mode);
 
 struct DatabaseSettings {
     std::string user;
@@ -30,6 +35,18 @@ struct DatabaseSettings {
     std::optional<std::string> ssl_root_cert{};
 };
 
+/// The file of Application Default Credentials, in google-auth's order (google.auth._default.default).
+struct CredentialFile {
+    std::string path;
+    std::string named_by;  ///< for messages: the variable whose value led to it
+};
+
+/// The service account whose token is asked for with the one of our own identity.
+struct ImpersonatedAccount {
+    std::string email;
+    std::vector<std::string> delegates{};  ///< as IAM wants them: ours may act for the first, each for the next
+};
+
 /// Everything that the program was told, checked and with the defaults filled in.
 struct Settings {
     DatabaseSettings database{};
@@ -38,11 +55,14 @@ struct Settings {
     std::chrono::milliseconds refresh_interval{std::chrono::minutes{55}};
     std::chrono::milliseconds drain_timeout{std::chrono::seconds{30}};
     std::chrono::milliseconds stop_timeout{std::chrono::seconds{8}};
+    std::chrono::milliseconds stop_delay{};
     std::chrono::milliseconds start_deadline{std::chrono::seconds{60}};
     std::optional<std::chrono::milliseconds> db_wait{std::chrono::minutes{2}};  ///< without a value nothing is asked
     std::string token_scope = "https://www.googleapis.com/auth/cloud-platform";
     std::string metadata_host =
         "169.254.169.254";  ///< as a URL has it, with an IPv6 address in brackets; may have a port
+    std::optional<CredentialFile> credential_file{};  ///< without a value the metadata server is asked
+    std::optional<ImpersonatedAccount> impersonated{};
     std::optional<Address> health_address = Address{"0.0.0.0", 8081};
     std::optional<std::string> ready_url{};  ///< without a value the readiness check is off
     bool ready_url_is_prefect = true;        ///< it is the default one, Prefect's own health page, whose body is known
@@ -57,6 +77,9 @@ struct Settings {
     std::vector<std::string> command{};  ///< never empty
     bool runs_prefect = true;            ///< `command` is the default one
     std::vector<std::string> warnings{};
+
+    /// Whether the child gets a listening socket of ours. Without a token there is no rotation.
+    [[nodiscard]] bool is_rolling() const { return use_token && rotation == RotationMode::rolling; }
 
     /// The command in one line, for the log.
     [[nodiscard]] std::string command_text() const;

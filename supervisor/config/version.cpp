@@ -19,10 +19,14 @@ std::string dotted(int major, int minor, int patch) {
 std::string version_text() {
     std::string boost{BOOST_LIB_VERSION};
     std::replace(boost.begin(), boost.end(), '_', '.');
+    // Debian's patches change nothing in curl's own text, "libcurl/8.14.1 mbedTLS/2.28.3".
+    std::string curl{curl_version()};
+    curl.insert(std::min(curl.size(), curl.find(' ')),
+                std::string{" (with the security patches of Debian's "}.append(curl_patches) + ')');
     std::string text = "prefect-supervisor ";
     text.append(version).append(" (commit ").append(commit).append(", ").append(compiler).append(")\n");
-    text += "Boost/" + boost + ' ' + curl_version() + " spdlog/" +
-            dotted(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH) + " nlohmann_json/" +
+    text += "Boost/" + boost + ' ' + curl + " spdlog/" + dotted(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH) +
+            " nlohmann_json/" +
             dotted(NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH) + '\n';
     return text;
 }

@@ -32,6 +32,14 @@ public:
         }
     }
 
+    void remove_all_with_prefix(const std::string& prefix, const std::string& why) {
+        auto next = result_.variables.lower_bound(prefix);
+        while (next != result_.variables.end() && next->first.starts_with(prefix)) {
+            const auto name = (next++)->first;
+            remove(name, why);
+        }
+    }
+
     void set(const std::string& name, std::string value, const std::string& why_replaced) {
         const auto [place, is_new] = result_.variables.insert_or_assign(name, std::move(value));
         if (!is_new) {
@@ -60,6 +68,12 @@ ChildEnvironment child_environment(const Settings& settings, const Environment& 
     if (settings.runs_prefect) {
         // uvicorn takes it for a number of workers, which Prefect's foreground server refuses with exit code 3.
         editor.remove("WEB_CONCURRENCY", "Prefect's server does not start with it");
+        if (settings.is_rolling()) {
+            // The program uvicorn takes its options from there, which `prefect server start` does not run.
+            editor.remove_all_with_prefix("UVICORN_", "Prefect's server does not read it");
+            // Prefect's own --background gives its uvicorn this (prefect/cli/_server_utils.py, _run_in_background).
+            editor.set_default("PREFECT__SERVER_FINAL", "1");
+        }
     }
     editor.set("PREFECT_API_DATABASE_CONNECTION_URL", database_url(settings.database, credentials.token),
                "the URL is made from the DB_ settings");

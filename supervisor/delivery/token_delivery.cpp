@@ -12,8 +12,12 @@ constexpr milliseconds longest_pause{30'000};
 }  // namespace
 
 TokenDelivery::TokenDelivery(const Settings& settings, const Environment& environment,
-                             std::vector<std::string> directories, Log& log)
-    : settings_(settings), environment_(environment), directories_(std::move(directories)), log_(log) {}
+                             std::vector<std::string> directories, Listener& listener, Log& log)
+    : settings_(settings),
+      environment_(environment),
+      directories_(std::move(directories)),
+      listener_(listener),
+      log_(log) {}
 
 void TokenDelivery::sweep() {
     for (const auto& path : sweep_password_directories(directories_)) {
@@ -32,11 +36,12 @@ void TokenDelivery::hand_over_in_place(Moment now) {
         failed_ = FailedHandOver{now + pause, pause};
         last_error_ = fault->why;
         log_.error("rotation: the child keeps the old token: " + fault->why, {{"next_try_ms", pause.count()}});
+        listener_.on_delivery_failed();
         return;
     }
     failed_.reset();
     last_error_.clear();
-    count_as_delivered();
+    count_as_delivered({newest_->short_hash(), newest_expiry_});
     log_.info("rotation: fresh token handed over in place", {{"hash", in_use_->hash}});
 }
 
@@ -58,8 +63,8 @@ Result<Credentials> TokenDelivery::credentials() {
     if (!settings_.use_token) {
         return Credentials{};
     }
-    if (settings_.rotation == RotationMode::restart) {
-        count_as_delivered();
+    next_in_use_ = InUse{newest_->short_hash(), newest_expiry_};
+    if (settings_.rotation != RotationMode::in_place) {
         return Credentials{&*newest_, {}};
     }
     auto file = PasswordFile::create(directories_, *newest_);
@@ -67,14 +72,22 @@ Result<Credentials> TokenDelivery::credentials() {
         return file.error();
     }
     password_file_.emplace(std::move(*file));
-    count_as_delivered();
     return Credentials{nullptr, password_file_->path()};
 }
 
-void TokenDelivery::count_as_delivered() {
-    const auto hash = newest_->short_hash();
-    rotations_ += in_use_ && in_use_->hash != hash ? 1U : 0U;
-    in_use_ = InUse{hash, newest_expiry_};
+void TokenDelivery::child_serves() {
+    if (next_in_use_) {
+        count_as_delivered(*std::exchange(next_in_use_, std::nullopt));
+    }
+}
+
+void TokenDelivery::count_as_delivered(InUse token) {
+    const bool is_rotation = in_use_ && in_use_->hash != token.hash;
+    in_use_ = std::move(token);
+    if (is_rotation) {
+        ++rotations_;
+        listener_.on_rotated();
+    }
 }
 
 void TokenDelivery::tick(Moment now) {

@@ -25,10 +25,22 @@ public:
         Moment expiry;
     };
 
+    /// Who is told what becomes of a fresh token.
+    class Listener {
+    public:
+        /// A token that differs from the one before has reached a child.
+        virtual void on_rotated() = 0;
+        /// It has not reached the password file, and the child keeps the old one. Reported for each try.
+        virtual void on_delivery_failed() = 0;
+
+    protected:
+        ~Listener() = default;
+    };
+
     /// `directories` are tried in their order for the password file. All arguments by reference must outlive this
     /// object.
     TokenDelivery(const Settings& settings, const Environment& environment, std::vector<std::string> directories,
-                  Log& log);
+                  Listener& listener, Log& log);
     TokenDelivery(const TokenDelivery&) = delete;
     TokenDelivery& operator=(const TokenDelivery&) = delete;
 
@@ -39,8 +51,11 @@ public:
     /// Puts the newest token into the password file of the running child, which logs in with it from then on. If that
     /// fails, the child keeps the old token, and tick() tries again after 1, 2, 4 ... 30 s.
     void hand_over_in_place(Moment now);
-    /// The environment of the next child, with the newest token in the form that the rotation mode asks for.
+    /// The environment of the next child, with the newest token in the form that the rotation mode asks for. That token
+    /// is in use from child_serves() on.
     Result<Environment> environment_for_child();
+    /// The child serves for which the last environment was made.
+    void child_serves();
 
     /// Tries a failed hand-over again when that is due.
     void tick(Moment now);
@@ -61,15 +76,17 @@ private:
     };
 
     Result<Credentials> credentials();
-    void count_as_delivered();
+    void count_as_delivered(InUse token);
 
     const Settings& settings_;
     const Environment& environment_;
     std::vector<std::string> directories_;
+    Listener& listener_;
     Log& log_;
     std::optional<Secret> newest_{};
     Moment newest_expiry_{};
     std::optional<InUse> in_use_{};
+    std::optional<InUse> next_in_use_{};  ///< the token of the last environment
     std::optional<PasswordFile> password_file_{};
     std::optional<FailedHandOver> failed_{};
     std::string last_error_{};

@@ -29,8 +29,12 @@ std::string without_child(const HealthFacts& facts) {
 std::string why_not_alive(const HealthFacts& facts) {
     switch (facts.phase) {
         case Phase::running:
+        case Phase::overlapping:
+        case Phase::handing_over:
+        case Phase::retiring:
         case Phase::draining:
         case Phase::replacing:
+        case Phase::delaying_stop:
         case Phase::stopping: return {};
         case Phase::waiting:
         case Phase::cleaning_up:
@@ -40,7 +44,7 @@ std::string why_not_alive(const HealthFacts& facts) {
 }
 
 std::string why_not_ready(const HealthFacts& facts) {
-    if (facts.phase != Phase::running) {
+    if (!serves(facts.phase)) {
         return without_child(facts);
     }
     if (!facts.child_ready) {
@@ -63,7 +67,7 @@ std::string_view state(const HealthFacts& facts) {
     if (facts.database_fault) {
         return waiting_for_database;
     }
-    if (facts.phase != Phase::running) {
+    if (!serves(facts.phase)) {
         return to_string(facts.phase);
     }
     return token_expired(facts) ? "expired" : facts.child_ready ? "ready" : "starting";
@@ -90,6 +94,10 @@ std::string status(const HealthFacts& facts) {
     }
     json["restarts"] = facts.restarts;
     json["rotations"] = facts.rotations;
+    json["rotation"] = nullptr;
+    if (serves(facts.phase) && facts.phase != Phase::running) {
+        json["rotation"] = to_string(facts.phase);
+    }
     json["orphans_reaped"] = facts.orphans_reaped;
     json["token"] = nullptr;
     if (facts.token) {
@@ -123,7 +131,7 @@ HttpResponse health_answer(std::string_view path, const HealthFacts& facts) {
     if (path == "/status") {
         return {.content_type = "application/json", .body = status(facts)};
     }
-    return {.status = 404, .body = "known paths: /livez /startupz /readyz /status\n"};
+    return {.status = 404, .body = "known paths: /livez /startupz /readyz /status /metrics\n"};
 }
 
 }  // namespace supervisor

@@ -14,6 +14,11 @@ void Readiness::child_started(Moment now) {
     ever_ready_ = ever_ready_ || !asks_;
 }
 
+void Readiness::child_handed_over(Moment now) {
+    in_flight_ = false;
+    next_question_ = now;
+}
+
 void Readiness::child_leaves() {
     child_runs_ = false;
     in_flight_ = false;

@@ -30,6 +30,8 @@ public:
     explicit Readiness(bool asks) : asks_(asks) {}
 
     void child_started(Moment now);
+    /// The next child serves, and the last answer of the one before still counts.
+    void child_handed_over(Moment now);
     void child_leaves();
 
     [[nodiscard]] bool due(Moment now) const;

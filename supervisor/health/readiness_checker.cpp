@@ -17,6 +17,11 @@ void ReadinessChecker::child_started(Moment now) {
     readiness_.child_started(now);
 }
 
+void ReadinessChecker::child_handed_over(Moment now) {
+    ++child_number_;
+    readiness_.child_handed_over(now);
+}
+
 void ReadinessChecker::child_leaves() {
     ++child_number_;
     readiness_.child_leaves();

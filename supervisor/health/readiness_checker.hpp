@@ -21,6 +21,9 @@ public:
     ReadinessChecker& operator=(const ReadinessChecker&) = delete;
 
     void child_started(Moment now);
+    /// Another child, which is ready for connections, serves in place of the one before: nothing changes for who asks us, and
+    /// it is asked at once.
+    void child_handed_over(Moment now);
     /// The child is to end, or has ended; an answer that is still in flight does not count.
     void child_leaves();
 

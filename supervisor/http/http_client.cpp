@@ -1,132 +1,21 @@
 #include "http/http_client.hpp"
 
-#include "base/secret.hpp"
+#include "http/http_transfer.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <curl/curl.h>
 
-#include <array>
-#include <cstring>
 #include <new>
 #include <utility>
 
 namespace supervisor {
 namespace {
 
-struct FreeEasy {
-    void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
-};
 struct FreeMulti {
     void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
 };
-struct FreeList {
-    void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-
-/// One request, from get() to the end of its `done`. Its body and its result are wiped at the end.
-struct Transfer {
-    Transfer(HttpRequest wanted, HttpDone when_done) : request(std::move(wanted)), done(std::move(when_done)) {}
-    Transfer(const Transfer&) = delete;
-    Transfer& operator=(const Transfer&) = delete;
-    ~Transfer() {
-        wipe(body);
-        if (result) {
-            wipe(result->body);
-        }
-    }
-
-    HttpRequest request;
-    HttpDone done;
-    std::unique_ptr<CURL, FreeEasy> easy{curl_easy_init()};
-    std::unique_ptr<curl_slist, FreeList> headers{};
-    std::string body{};
-    bool body_too_large = false;
-    std::string own_fault{};  ///< why we gave the transfer up; empty as long as curl goes on with it
-    std::array<char, CURL_ERROR_SIZE> error{};
-    Result<HttpAnswer> result{HttpAnswer{}};
-};
-
-std::size_t take_body(char* data, std::size_t, std::size_t size, void* user) try {
-    auto& transfer = *static_cast<Transfer*>(user);
-    if (transfer.body.size() + size > transfer.request.max_body) {
-        transfer.body_too_large = true;
-        return CURL_WRITEFUNC_ERROR;
-    }
-    append_wiping(transfer.body, {data, size});
-    return size;
-} catch (const std::bad_alloc&) {
-    return CURL_WRITEFUNC_ERROR;
-}
-
-void set_up(Transfer& transfer) {
-    CURL* easy = transfer.easy.get();
-    const auto& request = transfer.request;
-    for (const auto& line : request.headers) {
-        transfer.headers.reset(curl_slist_append(transfer.headers.release(), line.c_str()));
-    }
-    curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer.headers.get());
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    // The empty string switches proxies off, also those of the environment (curl's documentation of CURLOPT_PROXY).
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    // Without it curl joins the resolver's thread when a request times out or is removed, and the whole loop waits until
-    // getaddrinfo() gives up (Curl_async_thrdd_shutdown() in curl's lib/asyn-thrdd.c). With it the thread is detached and
-    // frees its data itself.
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, request.connect_only ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.error.data());
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
-}
-
-std::string curls_reason(const Transfer& transfer, CURLcode code) {
-    std::string why = transfer.error[0] != '\0' ? transfer.error.data() : curl_easy_strerror(code);
-    long error = 0;
-    curl_easy_getinfo(transfer.easy.get(), CURLINFO_OS_ERRNO, &error);
-    // Curl's own text does not tell a refused connection from a network without a route.
-    if (code == CURLE_COULDNT_CONNECT && error != 0) {
-        why.append(" (").append(std::strerror(static_cast<int>(error))).append(")");
-    }
-    return why;
-}
-
-Result<HttpAnswer> outcome(Transfer& transfer, CURLcode code) {
-    if (!transfer.own_fault.empty()) {
-        return Fault{transfer.own_fault};
-    }
-    if (transfer.body_too_large) {
-        return Fault{"the answer's body is longer than " + std::to_string(transfer.request.max_body) + " bytes"};
-    }
-    if (code != CURLE_OK) {
-        return Fault{curls_reason(transfer, code)};
-    }
-    HttpAnswer answer;
-    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &answer.status);
-    curl_off_t retry_after = 0;
-    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RETRY_AFTER, &retry_after);
-    if (retry_after > 0) {
-        answer.retry_after = std::chrono::seconds{retry_after};
-    }
-    for (const auto& name : transfer.request.answer_headers) {
-        curl_header* header = nullptr;
-        if (curl_easy_header(transfer.easy.get(), name.c_str(), 0, CURLH_HEADER, -1, &header) == CURLHE_OK) {
-            answer.headers.emplace(name, header->value);
-        }
-    }
-    answer.body = std::move(transfer.body);
-    return answer;
-}
 
 /// A socket that curl wants to be watched. The descriptor stays curl's: it is released, never closed here.
 struct Watch {

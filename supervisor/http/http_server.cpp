@@ -1,5 +1,7 @@
 #include "http/http_server.hpp"
 
+#include "base/process_usage.hpp"
+
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -8,10 +10,11 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
+#include <boost/intrusive/list.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
-#include <list>
 #include <optional>
 
 namespace supervisor {
@@ -22,9 +25,9 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
-constexpr std::size_t most_connections = 32;
 constexpr std::uint32_t longest_header = 8 * 1024;
 constexpr std::chrono::seconds request_timeout{5};
+constexpr int most_requests_ahead = 16;
 constexpr std::chrono::milliseconds pause_after_failed_accept{100};
 
 /// Whether the client sent something that is not HTTP; false for a connection that broke.
@@ -32,11 +35,26 @@ bool is_http_error(error_code error) {
     return error.category() == http::make_error_code(http::error::end_of_stream).category();
 }
 
+class Session;
+using SessionHook = boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+using SessionList = boost::intrusive::list<Session, boost::intrusive::base_hook<SessionHook>,
+                                           boost::intrusive::constant_time_size<false>>;
+
+/// The connections that are open. Those that never asked a question and those that did have places of their own, so that
+/// neither kind can take the other one's.
+struct OpenSessions {
+    std::size_t most_of_each;
+    /// In the order of their accepts.
+    SessionList unanswered{};
+    /// In the order of their last answers.
+    SessionList answered{};
+};
+
 /// One connection, from accept to close. It lives as long as one of its operations is under way.
-class Session : public std::enable_shared_from_this<Session> {
+class Session : public std::enable_shared_from_this<Session>, public SessionHook {
 public:
-    Session(tcp::socket socket, const HttpServer::Handler& handler)
-        : socket_(std::move(socket)), deadline_(socket_.get_executor()), handler_(handler) {}
+    Session(tcp::socket socket, OpenSessions& open, const HttpServer::Handler& handler)
+        : socket_(std::move(socket)), deadline_(socket_.get_executor()), open_(open), handler_(handler) {}
 
     void read_request() {
         phase_ = Phase::reading;
@@ -49,7 +67,17 @@ public:
                                 [self = shared_from_this()](error_code error, std::size_t) { self->on_header(error); });
     }
 
+    /// Makes this one the last of that list to go. If the list is full, the first one goes now.
+    void take_place(SessionList& among) {
+        unlink();
+        if (among.size() >= open_.most_of_each) {
+            among.front().close();
+        }
+        among.push_back(*this);
+    }
+
     void close() {
+        unlink();
         deadline_.cancel();
         error_code ignored;
         socket_.close(ignored);
@@ -81,7 +109,7 @@ private:
 
     void on_header(error_code error) {
         if (!socket_.is_open()) {
-            // Closed while this handler was queued; the handler_ may be gone with the server.
+            // Closed while this handler was queued; open_ and handler_ may be gone with the server.
             return;
         }
         if (phase_ == Phase::late) {
@@ -109,7 +137,9 @@ private:
         } else {
             const std::string_view target{request.target().data(), request.target().size()};
             auto [status, content_type, body] = handler_(target.substr(0, target.find('?')));
-            respond(static_cast<http::status>(status), content_type, std::move(body), request.keep_alive(), head);
+            // No prober asks again before it has the answer, and who does so must not be served instead of others.
+            const bool keep_alive = request.keep_alive() && requests_ahead_ < most_requests_ahead;
+            respond(static_cast<http::status>(status), content_type, std::move(body), keep_alive, head);
         }
     }
 
@@ -136,14 +166,20 @@ private:
             response_.body() = std::move(body);
         }
         http::async_write(socket_, response_, [self = shared_from_this(), keep_alive](error_code error, std::size_t) {
-            if (error) {
+            if (error || !self->socket_.is_open()) {
                 self->close();
             } else if (keep_alive) {
-                self->read_request();
+                self->await_next_request();
             } else {
                 self->linger();
             }
         });
+    }
+
+    void await_next_request() {
+        take_place(open_.answered);
+        requests_ahead_ = buffer_.size() == 0 ? 0 : requests_ahead_ + 1;
+        read_request();
     }
 
     /// Lets the client read the answer: closing while its bytes are unread would reset the connection
@@ -156,26 +192,30 @@ private:
     }
 
     void discard() {
-        socket_.async_read_some(asio::buffer(discarded_), [self = shared_from_this()](error_code error, std::size_t) {
+        // Nobody looks at these bytes, so that all connections may share their place.
+        static std::array<char, 1024> discarded;
+        socket_.async_read_some(asio::buffer(discarded), [self = shared_from_this()](error_code error, std::size_t) {
             error ? self->close() : self->discard();
         });
     }
 
     tcp::socket socket_;
     asio::steady_timer deadline_;
+    OpenSessions& open_;
     const HttpServer::Handler& handler_;
     Phase phase_ = Phase::reading;
+    int requests_ahead_ = 0;  ///< the last answers in a row before which the client had sent its next request
     boost::beast::flat_buffer buffer_{longest_header};
     std::optional<http::request_parser<http::empty_body>> parser_{};
     http::response<http::string_body> response_{};
-    std::array<char, 1024> discarded_{};
 };
 
 }  // namespace
 
 class HttpServer::Listener : public std::enable_shared_from_this<HttpServer::Listener> {
 public:
-    Listener(asio::io_context& loop, Handler handler) : handler_(std::move(handler)), acceptor_(loop), retry_(loop) {}
+    Listener(asio::io_context& loop, Handler handler, std::size_t most_connections)
+        : handler_(std::move(handler)), open_{.most_of_each = most_connections / 2}, acceptor_(loop), retry_(loop) {}
 
     error_code open(const Address& address) {
         error_code error;
@@ -194,9 +234,9 @@ public:
         error_code ignored;
         acceptor_.close(ignored);
         retry_.cancel();
-        for (const auto& session : sessions_) {
-            if (const auto open = session.lock()) {
-                open->close();
+        for (auto* sessions : {&open_.unanswered, &open_.answered}) {
+            while (!sessions->empty()) {
+                sessions->front().close();
             }
         }
     }
@@ -233,26 +273,26 @@ private:
     }
 
     void serve(tcp::socket socket) {
-        sessions_.remove_if([](const std::weak_ptr<Session>& session) { return session.expired(); });
-        if (sessions_.size() >= most_connections) {
-            if (const auto oldest = sessions_.front().lock()) {
-                oldest->close();
-            }
-            sessions_.pop_front();
-        }
-        const auto session = std::make_shared<Session>(std::move(socket), handler_);
-        sessions_.push_back(session);
+        const auto session = std::make_shared<Session>(std::move(socket), open_, handler_);
+        session->take_place(open_.unanswered);
         session->read_request();
     }
 
     Handler handler_;
+    OpenSessions open_;
     tcp::acceptor acceptor_;
     asio::steady_timer retry_;
-    std::list<std::weak_ptr<Session>> sessions_;
 };
 
+std::size_t most_connections(std::size_t descriptors) {
+    return std::clamp(descriptors / 2, std::size_t{16}, std::size_t{512});
+}
+
+HttpServer::HttpServer(asio::io_context& loop, Handler handler, std::size_t most_connections)
+    : listener_(std::make_shared<Listener>(loop, std::move(handler), most_connections)) {}
+
 HttpServer::HttpServer(asio::io_context& loop, Handler handler)
-    : listener_(std::make_shared<Listener>(loop, std::move(handler))) {}
+    : HttpServer(loop, std::move(handler), supervisor::most_connections(descriptor_limit().value_or(0))) {}
 
 HttpServer::~HttpServer() { listener_->stop(); }
 

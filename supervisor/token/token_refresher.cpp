@@ -49,6 +49,7 @@ void TokenRefresher::report_deadline(Moment now) {
 }
 
 void TokenRefresher::fetch(Moment now) {
+    asked_at_ = now;
     schedule_.sent(now);
     source_.fetch([this](TokenAnswer answer) { on_answer(std::move(answer)); });
 }
@@ -59,6 +60,7 @@ void TokenRefresher::on_answer(TokenAnswer answer) {
         judge(std::move(*answer.token), now);
         return;
     }
+    listener_.on_answered(std::nullopt, elapsed(asked_at_, now));
     const auto pause = schedule_.failed(now, random_(), answer.retry_after);
     last_error_ = answer.token.error().why;
     log_.warning("token: can't get one from " + source_.name() + ": " + last_error_, {{"next_try_ms", pause.count()}});
@@ -68,7 +70,9 @@ void TokenRefresher::judge(Token token, Moment now) {
     const bool is_another = !token_ || *token_ != token.text;
     const auto hash = is_another ? token.text.short_hash() : hash_;
     const auto expires_in = std::int64_t{token.expires_in.count()};
-    switch (schedule_.answered(is_another, token.expires_in, now, random_())) {
+    const auto meaning = schedule_.answered(is_another, token.expires_in, now, random_());
+    listener_.on_answered(meaning, elapsed(asked_at_, now));
+    switch (meaning) {
         case Freshness::unchanged:
             last_error_ = "the metadata server still gives out the same token";
             log_.debug("token: still the same one", {{"hash", hash}, {"expires_in", expires_in}});

@@ -26,6 +26,8 @@ public:
     /// Who is told what comes of the requests.
     class Listener {
     public:
+        /// A request was answered `took` after it was sent; no meaning stands for a failure.
+        virtual void on_answered(std::optional<Freshness> meaning, milliseconds took) = 0;
         /// A token that differs from the one before has come; token() and expiry() are the new one's.
         virtual void on_fresh(Moment now) = 0;
         /// There was no first token within the start deadline; `why` is the last answer. Reported once.
@@ -75,6 +77,7 @@ private:
     Clock clock_;
     std::function<double()> random_;
     Moment started_at_;
+    Moment asked_at_{};  ///< the newest request
     RefreshSchedule schedule_;
     std::optional<Secret> token_{};
     std::string hash_{};  ///< of token_, for the log

@@ -59,12 +59,25 @@ public:
     }
     std::string text_at(std::string_view path) { return supervisor.on_probe(path).body; }
     unsigned probe(std::string_view path) { return supervisor.on_probe(path).status; }
+    /// Whether /metrics has this line, without the prefix of our metrics.
+    bool metric(const std::string& line) {
+        return text_at("/metrics").find("\nprefect_supervisor_" + line + '\n') != std::string::npos;
+    }
     bool logged(const std::string& text) {
         for (auto& line : log.lines()) {
             lines_.push_back(std::move(line));
         }
         return std::any_of(lines_.begin(), lines_.end(),
                            [&text](const auto& line) { return line.find(text) != std::string::npos; });
+    }
+    /// The hand-over in place of another token fails, until the folder that it returns is removed: it is where the next
+    /// password file would be written.
+    std::string obstruct_hand_over() {
+        const auto folder = processes.launched.back().at("PGPASSFILE") + ".next";
+        REQUIRE(::mkdir(folder.c_str(), 0700) == 0);
+        token = "ya29.two";
+        pass(55min);
+        return folder;
     }
     [[nodiscard]] std::string last_url() const {
         return processes.launched.back().at("PREFECT_API_DATABASE_CONNECTION_URL");
@@ -169,6 +182,168 @@ TEST_CASE("A fresh token restarts the child with it, or reaches it in place, by 
             [&] { test.supervisor.on_signal(SIGTERM); },
         });
     }
+}
+
+TEST_CASE("With rolling rotation the old child serves until the next one listens, and probes see no gap") {
+    Run test{settings_for(RotationMode::rolling)};
+    const auto pid_of = [&test] {
+        const auto text = test.text_at("/status");
+        return text.substr(text.find("\"pid\""), 12);
+    };
+    std::string first;
+    test.run({
+        [&] {
+            test.processes.listen(100);
+            test.pass(500ms);
+        },
+        [&] {
+            CHECK(test.probe("/readyz") == 200);
+            first = pid_of();
+            test.token = "ya29.two";
+            for (int i = 0; i < 55 * 6; ++i) {
+                test.pass(10s);
+            }
+        },
+        [&] { test.pass(5s); },
+        [&] {
+            REQUIRE(test.processes.launched.size() == 2);
+            CHECK(test.last_url().find("ya29.two") != std::string::npos);
+            CHECK(test.text_at("/status").find(R"("rotations": 0)") != std::string::npos);
+            CHECK(pid_of() == first);
+            CHECK(test.probe("/readyz") == 200);
+            test.processes.listen(101);
+            test.pass(50ms);
+            CHECK(test.probe("/readyz") == 200);
+            CHECK(pid_of() != first);
+            CHECK(test.text_at("/status").find(R"("rotations": 1)") != std::string::npos);
+            CHECK(test.text_at("/status").find(R"("restarts": 1)") != std::string::npos);
+            test.pass(10ms);
+            test.pass(100ms);
+            CHECK_FALSE(test.processes.runs(100));
+            CHECK(test.probe("/livez") == 200);
+        },
+        [&] { test.supervisor.on_signal(SIGTERM); },
+    });
+    CHECK(test.logged("INFO rotation: new connections go to the next child"));
+    CHECK(test.logged("stopped code=143"));
+    CHECK_FALSE(test.processes.any_runs());
+}
+
+TEST_CASE("The metrics count what happens to the token and the child in a restart") {
+    Run test;
+    test.run({
+        [&] {
+            CHECK(test.metric(R"(token_refresh_total{result="fresh"} 1)"));
+            CHECK(test.metric("token_expiry_timestamp_seconds 1795003600"));
+            CHECK(test.metric("child_up 1"));
+            CHECK(test.metric("child_ready 0"));
+            CHECK(test.metric("child_start_duration_seconds_count 0"));
+            test.pass(500ms);
+        },
+        [&] {
+            CHECK(test.metric("child_ready 1"));
+            CHECK(test.metric("child_start_duration_seconds_count 1"));
+            CHECK(test.metric("child_start_duration_seconds_sum 0.5"));
+            test.metadata_answers = false;
+            test.pass(55min);
+        },
+        [&] {
+            CHECK(test.metric(R"(token_refresh_total{result="failed"} 1)"));
+            test.metadata_answers = true;
+            test.pass(2s);
+        },
+        [&] {
+            CHECK(test.metric(R"(token_refresh_total{result="stale"} 1)"));
+            test.token = "ya29.two";
+            test.pass(2min);
+        },
+        [&] { test.pass(1s); },
+        [&] {
+            CHECK(test.metric(R"(token_refresh_total{result="fresh"} 2)"));
+            CHECK(test.metric("token_refresh_duration_seconds_count 4"));
+            CHECK(test.metric(R"(rotations_total{mode="restart",result="success"} 1)"));
+            CHECK(test.metric("child_restarts_total 1"));
+            CHECK(test.metric("child_drain_duration_seconds_count 1"));
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("The metrics tell a rolling rotation from a restart in its place, and count a next child that fails") {
+    Run test{settings_for(RotationMode::rolling)};
+    const auto pass_an_hour = [&test] {
+        for (int i = 0; i < 55 * 6 + 1; ++i) {
+            test.pass(10s);
+        }
+    };
+    test.run({
+        [&] {
+            test.processes.listen(100);
+            test.token = "ya29.two";
+            pass_an_hour();
+        },
+        [&] {
+            REQUIRE(test.processes.launched.size() == 2);
+            test.processes.end(101, 1);
+            test.pass(1s);
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="failed"} 1)"));
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="success"} 0)"));
+            test.pass(30s);
+            REQUIRE(test.processes.launched.size() == 3);
+            test.pass(3s);
+            test.processes.listen(102);
+            test.pass(50ms);
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="success"} 1)"));
+            CHECK(test.metric("child_start_duration_seconds_count 2"));
+            test.pass(10s);
+            test.pass(10s);
+            CHECK(test.metric("child_drain_duration_seconds_count 1"));
+            test.processes.no_room = "40 MiB of memory are left";
+            test.token = "ya29.three";
+            pass_an_hour();
+        },
+        [&] { test.pass(1s); },
+        [&] {
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="success"} 1)"));
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="fallback"} 1)"));
+            CHECK(test.metric(R"(rotations_total{mode="rolling",result="failed"} 1)"));
+            CHECK(test.metric("child_restarts_total 2"));
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("The metrics count hand-overs in place, also those that fail") {
+    Run test{settings_for(RotationMode::in_place)};
+    std::string obstacle;
+    test.run({
+        [&] { obstacle = test.obstruct_hand_over(); },
+        [&] {
+            CHECK(test.metric(R"(rotations_total{mode="in-place",result="failed"} 1)"));
+            // The child still works with the old one.
+            CHECK(test.metric("token_expiry_timestamp_seconds 1795003600"));
+            ::rmdir(obstacle.c_str());
+            test.pass(1s);
+            CHECK(test.metric(R"(rotations_total{mode="in-place",result="success"} 1)"));
+            CHECK(test.metric("token_expiry_timestamp_seconds 1795006900"));
+            CHECK(test.metric("child_drain_duration_seconds_count 0"));
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("Without a readiness question a child's start is not measured") {
+    auto settings = settings_for(RotationMode::restart);
+    settings.ready_url.reset();
+    Run test{settings};
+    test.run({
+        [&] {
+            test.pass(1s);
+            CHECK(test.metric("child_ready 1"));
+            CHECK(test.metric("child_start_duration_seconds_count 0"));
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
 }
 
 TEST_CASE("A long silence of the loop is a freeze, after which the token is looked at") {
@@ -323,17 +498,12 @@ TEST_CASE("A stop asks for no more tokens") {
 TEST_CASE("The last error of a hand-over does not outlive the hand-over that works") {
     // With a single writer of the last error this one stayed in /status for ever.
     Run test{settings_for(RotationMode::in_place)};
-    std::string file;
+    std::string obstacle;
     test.run({
-        [&] {
-            file = test.processes.launched.back().at("PGPASSFILE") + ".next";
-            REQUIRE(::mkdir(file.c_str(), 0700) == 0);
-            test.token = "ya29.two";
-            test.pass(55min);
-        },
+        [&] { obstacle = test.obstruct_hand_over(); },
         [&] {
             CHECK(test.supervisor.on_probe("/status").body.find("can't create the password file") != std::string::npos);
-            ::rmdir(file.c_str());
+            ::rmdir(obstacle.c_str());
             test.pass(1s);
             CHECK(test.supervisor.on_probe("/status").body.find("\"last_error\": null") != std::string::npos);
             test.supervisor.on_signal(SIGTERM);

@@ -121,6 +121,14 @@ TEST_CASE("One event stays one line, whatever it holds") {
     CHECK(object["field"] == readable);
 }
 
+TEST_CASE("A field that is one word is escaped as well") {
+    const Pipe pipe;
+    Log log{LogFormat::text, Level::debug, pipe.write_end()};
+    log.info("x", {{"one", "\x1b[31m"}, {"two", "a\x01"}, {"three", "\xff"}, {"four", "\xc3\xa9"}});
+    CHECK(
+        one_write(pipe).ends_with(" x one=\"\\u001b[31m\" two=\"a\\u0001\" three=\"\xef\xbf\xbd\" four=\"\xc3\xa9\""));
+}
+
 TEST_CASE("A line that is too long is cut to what one write can't mix with others") {
     const Pipe pipe;
     const std::string much(20'000, 'x');
@@ -133,6 +141,18 @@ TEST_CASE("A line that is too long is cut to what one write can't mix with other
     CHECK(object["message"].get<std::string>().size() == 2000);
     CHECK_FALSE(object.contains("field"));
     CHECK(object["pid"] == 42);
+}
+
+TEST_CASE("A message that is too long because of what is escaped in it is cut, and is still JSON") {
+    const Pipe pipe;
+    Log json{LogFormat::json, Level::debug, pipe.write_end()};
+    for (const char character : {'\x01', '\xff', '"'}) {
+        CAPTURE(character);
+        json.info(std::string(2000, character), {{"pid", std::int64_t{42}}});
+        const auto object = one_object(pipe);
+        CHECK(object["message"].get<std::string>().size() >= 500);
+        CHECK(object["pid"] == 42);
+    }
 }
 
 TEST_CASE("What a full pipe does not take is dropped, counted and reported") {

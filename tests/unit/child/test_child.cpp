@@ -1,8 +1,6 @@
 #include "child/child.hpp"
 
-#include "simulated/captured_log.hpp"
-#include "simulated/process_calls.hpp"
-#include "simulated/world_time.hpp"
+#include "simulated/nursery.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -14,73 +12,12 @@
 
 using namespace supervisor;
 using namespace std::chrono_literals;
-using simulated::CapturedLog;
 using simulated::Dice;
+using simulated::Lines;
+using simulated::Nursery;
+using simulated::Signals;
 
 namespace {
-
-using Signals = std::vector<std::pair<pid_t, int>>;
-using Lines = std::vector<std::string>;
-
-constexpr Moment start{1'795'000'000'000ms, 4'711'000ms};
-
-/// The real Child over simulated processes, on a clock that the test moves.
-class Nursery : private Child::Listener {
-public:
-    explicit Nursery(Child::Options options = {.command = {"prefect"}})
-        : child(std::move(options), processes, *this, log.log(), [this] { return now; }) {}
-
-    /// Lets time pass, and calls tick() whenever the child wants it, as the loop does.
-    void pass(milliseconds length) {
-        const auto end = now + length;
-        for (;;) {
-            child.reap();
-            child.tick(now);
-            const auto left = remaining(end, now);
-            if (left <= 0ms) {
-                return;
-            }
-            now = now + std::min(left, std::max(1ms, child.sleep(now).value_or(left)));
-        }
-    }
-    pid_t pid() const { return *child.pid(); }
-    Signals signalled() { return std::exchange(processes.signalled, {}); }
-    bool was_killed(pid_t pid) {
-        for (const auto& [target, signal] : processes.signalled) {
-            if (signal == SIGKILL && (target == pid || target == -pid)) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    Moment now = start;
-    CapturedLog log{};
-    simulated::ProcessCalls processes{};
-    std::optional<Fault> environment_fault{};
-    unsigned started = 0;
-    bool serves = false;
-    std::optional<int> exit_code{};
-    unsigned exits = 0;
-    Child child;
-
-private:
-    Result<Environment> environment_for_child() override {
-        if (environment_fault) {
-            return *environment_fault;
-        }
-        return Environment{{"TRY", std::to_string(processes.launch_tries)}};
-    }
-    void on_started(Moment) override {
-        ++started;
-        serves = true;
-    }
-    void on_leaving() override { serves = false; }
-    void on_exit(int code) override {
-        exit_code = code;
-        ++exits;
-    }
-};
 
 /// A child that has run for a minute, so that the minimum time between restarts does not matter.
 struct Running : Nursery {
@@ -127,6 +64,36 @@ TEST_CASE("A replacement drains the child, clears its group and starts the next 
     CHECK(test.child.restarts() == 1);
     CHECK(test.serves);
     CHECK(test.started == 2);
+    CHECK(test.drained == std::vector{0ms});
+    CHECK(test.failed_rotations == 0);
+}
+
+TEST_CASE("How long a drain took is reported when the child has ended, by itself or by SIGKILL") {
+    Running test;
+    pid_t old = test.pid();
+    test.processes.alive.at(old).obeys_term = false;
+    test.child.replace("fresh token");
+    test.pass(4s);
+    CHECK(test.drained.empty());
+    test.processes.end(old, 0);
+    test.pass(1ms);
+    CHECK(test.drained == std::vector{4'000ms});
+    test.pass(60s);
+    old = test.pid();
+    test.processes.alive.at(old).obeys_term = false;
+    test.child.replace("fresh token");
+    test.pass(30s);
+    test.pass(1ms);
+    CHECK(test.drained == std::vector{4'000ms, 30'000ms});
+}
+
+TEST_CASE("A child that a stop ends was not drained by a rotation") {
+    Running test;
+    test.child.replace("fresh token");
+    test.child.stop(SIGTERM);
+    test.pass(1s);
+    CHECK(test.exit_code == 143);
+    CHECK(test.drained.empty());
 }
 
 TEST_CASE("A child that has changed its group gets the KILL of the drain timeout too") {
@@ -214,6 +181,7 @@ TEST_CASE("A failed fork between two children is tried again") {
           "WARNING rotation: the next child is not started yet: can't start prefect: fork: no memory next_try_ms=100");
     CHECK(lines.at(4).ends_with("next_try_ms=400"));
     CHECK(lines.back() == "INFO child: started pid=101 restarts=1");
+    CHECK(test.failed_rotations == 3);
 }
 
 TEST_CASE("A fork that keeps failing between two children is the end, with code 1, within its limit") {

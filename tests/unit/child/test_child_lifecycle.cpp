@@ -1,55 +1,22 @@
 #include "child/child_lifecycle.hpp"
 
+#include "simulated/lifecycle_steps.hpp"
+
 #include <catch2/catch_test_macros.hpp>
 
 #include <csignal>
+#include <optional>
 #include <string>
 #include <vector>
 
 using namespace supervisor;
 using namespace std::chrono_literals;
-using Kind = Action::Kind;
-
+using simulated::lines;
+using simulated::steps;
 namespace {
 
 constexpr Moment start{1'795'000'000'000ms, 4'711'000ms};
 constexpr ChildTimeouts settings{.drain_timeout = 30s, .stop_timeout = 8s};
-
-/// What is to be done, in order, without the log lines: `TERM>child`, `arm 30s`, `exit 143`.
-std::string steps(const Actions& actions) {
-    std::string text;
-    const auto add = [&text](const std::string& step) { text += (text.empty() ? "" : ", ") + step; };
-    for (const auto& action : actions) {
-        const auto signal = action.signal == SIGTERM   ? std::string{"TERM"}
-                            : action.signal == SIGCONT ? "CONT"
-                            : action.signal == SIGINT  ? "INT"
-                            : action.signal == SIGKILL ? "KILL"
-                                                       : std::to_string(action.signal);
-        switch (action.kind) {
-            case Kind::launch: add("launch"); break;
-            case Kind::signal_child: add(signal + ">child"); break;
-            case Kind::kill_group: add("KILL>group"); break;
-            case Kind::signal_remaining: add(signal + ">remaining"); break;
-            case Kind::signal_new_orphans: add(signal + ">new orphans"); break;
-            case Kind::look_for_remaining: add("look"); break;
-            case Kind::arm: add("arm " + std::to_string(action.delay.count())); break;
-            case Kind::disarm: add("disarm"); break;
-            case Kind::exit: add("exit " + std::to_string(action.code)); break;
-            case Kind::log: break;
-        }
-    }
-    return text;
-}
-
-std::vector<LogLine> lines(const Actions& actions) {
-    std::vector<LogLine> found;
-    for (const auto& action : actions) {
-        if (action.kind == Kind::log) {
-            found.push_back(action.line);
-        }
-    }
-    return found;
-}
 
 /// A child that has run for a minute, so that the minimum time between restarts does not matter.
 ChildLifecycle running() {
@@ -67,7 +34,7 @@ ChildLifecycle draining() {
 
 ChildLifecycle replacing() {
     auto lifecycle = draining();
-    lifecycle.child_exited(143, start + 200ms);
+    lifecycle.child_exited(Who::serving, 143, start + 200ms);
     return lifecycle;
 }
 
@@ -97,7 +64,7 @@ TEST_CASE("A rotation drains the child and starts the next one") {
     CHECK(lines(actions) ==
           std::vector<LogLine>{{Level::info, "rotation: draining the child", {{"why", "fresh token 1a2b3c4d"}}}});
 
-    actions = lifecycle.child_exited(143, start + 204ms);
+    actions = lifecycle.child_exited(Who::serving, 143, start + 204ms);
     CHECK(lifecycle.phase() == Phase::replacing);
     CHECK(steps(actions) == "KILL>group, arm 2000, look");
     CHECK(lines(actions) ==
@@ -117,7 +84,7 @@ TEST_CASE("A child that does not drain is killed and replaced all the same") {
     CHECK(lifecycle.phase() == Phase::draining);
     CHECK(steps(actions) == "KILL>group, arm 5000");
     CHECK(lines(actions).front().level == Level::warning);
-    const auto drained = lifecycle.child_exited(137, start + 30s + 5ms);
+    const auto drained = lifecycle.child_exited(Who::serving, 137, start + 30s + 5ms);
     CHECK(steps(drained) == "KILL>group, arm 2000, look");
     CHECK(lines(drained).front().fields[1] == Field{"how", "killed after the drain timeout"});
 }
@@ -144,13 +111,22 @@ TEST_CASE("A launch between two children that may work later is tried again with
         }
         CHECK(lifecycle.phase() == Phase::replacing);
         CHECK(lifecycle.remaining_processes(false).empty());
-        REQUIRE(actions.size() == 2);
+        REQUIRE(actions.size() == 3);
+        CHECK(actions.at(1).kind == simulated::Kind::report_failed);
         const auto pause = actions.back().delay;
         pauses += std::to_string(pause.count()) + ' ';
         now = now + pause;
         CHECK(steps(lifecycle.timer_fired(now)) == "launch");
     }
     CHECK(pauses == "100 200 400 800 1600 2000 2000 2000 2000 2000 2000 ");
+}
+
+TEST_CASE("A launch that fails at the very end of the time for it is not tried again") {
+    auto lifecycle = replacing();
+    lifecycle.remaining_processes(false);
+    lifecycle.launch_failed(1, "can't start prefect: fork", /*may_pass=*/true, start);
+    const auto end = start + ChildLifecycle::relaunch_limit;
+    CHECK(steps(lifecycle.launch_failed(1, "can't start prefect: fork", /*may_pass=*/true, end)) == "disarm, exit 1");
 }
 
 TEST_CASE("A launch that can't work later is not tried again") {
@@ -163,8 +139,8 @@ TEST_CASE("A stop timeout of zero forwards the stop and waits for the child alon
     ChildLifecycle lifecycle{{.drain_timeout = 30s, .stop_timeout = 0s}};
     lifecycle.start();
     lifecycle.child_started(100, start);
-    CHECK(steps(lifecycle.stop(SIGTERM, start)) == "TERM>child, CONT>child, disarm");
-    CHECK(steps(lifecycle.child_exited(0, start + 1h)) == "disarm, exit 0");
+    CHECK(steps(lifecycle.stop(SIGTERM, start)) == "TERM>all, CONT>all, disarm");
+    CHECK(steps(lifecycle.child_exited(Who::serving, 0, start + 1h)) == "disarm, exit 0");
 }
 
 TEST_CASE("A group that can't be cleared does not keep the next child from starting") {
@@ -201,7 +177,7 @@ TEST_CASE("A child that ends by itself ends us with its code at once") {
     for (const int code : {0, 1, 3, 137, 255}) {
         CAPTURE(code);
         auto lifecycle = running();
-        const auto actions = lifecycle.child_exited(code, start);
+        const auto actions = lifecycle.child_exited(Who::serving, code, start);
         CHECK(steps(actions) == "TERM>remaining, CONT>remaining, arm 8000, look");
         std::vector<Field> fields{{"code", code}};
         if (code == 137) {
@@ -216,7 +192,7 @@ TEST_CASE("A child that ends by itself ends us with its code at once") {
 
 TEST_CASE("What a child leaves behind gets TERM and later KILL") {
     auto lifecycle = running();
-    lifecycle.child_exited(7, start);
+    lifecycle.child_exited(Who::serving, 7, start);
     CHECK(steps(lifecycle.remaining_processes(true)) == "TERM>new orphans");
     CHECK(steps(lifecycle.timer_fired(start + 8s)) == "KILL>remaining, arm 400, look");
     CHECK(steps(lifecycle.remaining_processes(true)) == "KILL>remaining");
@@ -233,10 +209,10 @@ TEST_CASE("A stop before the first child is the exit with the signal's code") {
 TEST_CASE("A stop is forwarded and waits for the child") {
     auto lifecycle = running();
     const auto actions = lifecycle.stop(SIGINT, start);
-    CHECK(steps(actions) == "INT>child, CONT>child, arm 8000");
+    CHECK(steps(actions) == "INT>all, CONT>all, arm 8000");
     CHECK(lines(actions) == std::vector<LogLine>{{Level::info, "stop: asked to end, forwarding", {{"signal", 2}}}});
     CHECK(lifecycle.phase() == Phase::stopping);
-    const auto ended = lifecycle.child_exited(0, start + 1s);
+    const auto ended = lifecycle.child_exited(Who::serving, 0, start + 1s);
     CHECK(steps(ended) == "TERM>remaining, CONT>remaining, arm 7000, look");
     CHECK(lines(ended) == std::vector<LogLine>{{Level::info, "child: stopped", {{"code", 0}}}});
     CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 0");
@@ -244,15 +220,16 @@ TEST_CASE("A stop is forwarded and waits for the child") {
 
 TEST_CASE("A second stop is forwarded too") {
     auto lifecycle = stopping();
-    CHECK(steps(lifecycle.stop(SIGINT, start + 1s)) == "INT>child");
-    lifecycle.child_exited(143, start + 2s);
+    CHECK(steps(lifecycle.stop(SIGINT, start + 1s)) == "INT>all");
+    lifecycle.child_exited(Who::serving, 143, start + 2s);
     CHECK(steps(lifecycle.stop(SIGTERM, start + 3s)) == "TERM>remaining");
 }
 
 TEST_CASE("A child that ignores the stop is killed after the stop timeout") {
     auto lifecycle = stopping();
-    CHECK(steps(lifecycle.timer_fired(start + 8s)) == "KILL>group, arm 400");
-    CHECK(steps(lifecycle.child_exited(137, start + 8s)) == "TERM>remaining, CONT>remaining, arm 0, look");
+    CHECK(steps(lifecycle.timer_fired(start + 8s)) == "KILL>all groups, arm 400");
+    CHECK(steps(lifecycle.child_exited(Who::serving, 137, start + 8s)) ==
+          "TERM>remaining, CONT>remaining, arm 0, look");
     CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 137");
 }
 
@@ -264,8 +241,8 @@ TEST_CASE("A child that even SIGKILL does not end is left behind") {
 
 TEST_CASE("A stop during a drain turns it into the exit") {
     auto lifecycle = draining();
-    CHECK(steps(lifecycle.stop(SIGTERM, start + 1s)) == "TERM>child, CONT>child, arm 8000");
-    lifecycle.child_exited(143, start + 2s);
+    CHECK(steps(lifecycle.stop(SIGTERM, start + 1s)) == "TERM>all, CONT>all, arm 8000");
+    lifecycle.child_exited(Who::serving, 143, start + 2s);
     CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 143");
 }
 
@@ -273,7 +250,7 @@ TEST_CASE("A stop during a drain that has come to KILL still has its own timeout
     auto lifecycle = draining();
     lifecycle.timer_fired(start + 30s);
     lifecycle.stop(SIGTERM, start + 30s);
-    CHECK(steps(lifecycle.timer_fired(start + 38s)) == "KILL>group, arm 400");
+    CHECK(steps(lifecycle.timer_fired(start + 38s)) == "KILL>all groups, arm 400");
 }
 
 TEST_CASE("A stop between two children is the exit with the old one's code") {
@@ -282,13 +259,28 @@ TEST_CASE("A stop between two children is the exit with the old one's code") {
     CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 143");
 }
 
+TEST_CASE("After a rotation no other one is due") {
+    auto lifecycle = replacing();
+    lifecycle.remaining_processes(false);
+    lifecycle.child_started(101, start + 300ms);
+    CHECK(lifecycle.timer_fired(start + 1h).empty());
+    CHECK(lifecycle.phase() == Phase::running);
+}
+
+TEST_CASE("A rotation at the very end of the time between two starts is not held back") {
+    ChildLifecycle lifecycle{settings};
+    lifecycle.start();
+    lifecycle.child_started(100, start);
+    CHECK(steps(lifecycle.rotate("fresh token", start + ChildLifecycle::floor)) == "TERM>child, CONT>child, arm 30000");
+}
+
 TEST_CASE("A stop while a rotation is held back is a stop") {
     ChildLifecycle lifecycle{settings};
     lifecycle.start();
     lifecycle.child_started(100, start);
     lifecycle.rotate("early", start + 1s);
     lifecycle.stop(SIGTERM, start + 2s);
-    CHECK(steps(lifecycle.timer_fired(start + 10s)) == "KILL>group, arm 400");
+    CHECK(steps(lifecycle.timer_fired(start + 10s)) == "KILL>all groups, arm 400");
 }
 
 TEST_CASE("A child that can't be started ends us with the reason's code") {
@@ -303,11 +295,71 @@ TEST_CASE("A child that can't be started ends us with the reason's code") {
 
 TEST_CASE("Nothing happens once the exit code is known") {
     auto lifecycle = running();
-    lifecycle.child_exited(0, start);
+    lifecycle.child_exited(Who::serving, 0, start);
     lifecycle.remaining_processes(false);
     CHECK(lifecycle.stop(SIGTERM, start).empty());
     CHECK(lifecycle.rotate("late", start).empty());
     CHECK(lifecycle.timer_fired(start).empty());
     CHECK(lifecycle.remaining_processes(false).empty());
-    CHECK(lifecycle.child_exited(1, start).empty());
+    CHECK(lifecycle.child_exited(Who::serving, 1, start).empty());
+}
+
+namespace {
+
+ChildLifecycle delaying_stop(bool rolling = false) {
+    ChildLifecycle lifecycle{{.drain_timeout = 30s, .stop_timeout = 8s, .stop_delay = 5s}, rolling};
+    lifecycle.start();
+    lifecycle.child_started(100, start - 60s);
+    const auto actions = lifecycle.stop(SIGTERM, start);
+    CHECK(steps(actions) == "arm 5000");
+    CHECK(lines(actions).front().message == "stop: asked to end, not ready from now on, forwarding later");
+    CHECK(lifecycle.phase() == Phase::delaying_stop);
+    return lifecycle;
+}
+
+}  // namespace
+
+TEST_CASE("With a stop delay the child gets its TERM later, and has the whole stop timeout from then on") {
+    auto lifecycle = delaying_stop();
+    CHECK(steps(lifecycle.timer_fired(start + 5s)) == "TERM>all, CONT>all, arm 8000");
+    CHECK(lifecycle.phase() == Phase::stopping);
+    CHECK(steps(lifecycle.timer_fired(start + 13s)) == "KILL>all groups, arm 400");
+}
+
+TEST_CASE("A second stop ends the stop delay") {
+    auto lifecycle = delaying_stop();
+    CHECK(steps(lifecycle.stop(SIGTERM, start + 1s)) == "TERM>all, CONT>all, arm 8000");
+}
+
+TEST_CASE("An interrupt from the keyboard is not delayed") {
+    ChildLifecycle lifecycle{{.stop_delay = 5s}};
+    lifecycle.start();
+    lifecycle.child_started(100, start);
+    CHECK(steps(lifecycle.stop(SIGINT, start)) == "INT>all, CONT>all, arm 8000");
+}
+
+TEST_CASE("A child that ends during the stop delay ends us with its code") {
+    auto lifecycle = delaying_stop();
+    CHECK(steps(lifecycle.child_exited(Who::serving, 3, start + 1s)) ==
+          "TERM>remaining, CONT>remaining, arm 8000, look");
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 3");
+}
+
+TEST_CASE("No rotation begins during the stop delay") {
+    auto lifecycle = delaying_stop(/*rolling=*/true);
+    CHECK(lifecycle.rotate("fresh token", start + 1s).empty());
+    CHECK(lifecycle.room_for_next(std::nullopt, start + 1s).empty());
+}
+
+TEST_CASE("A drain or the moment between two children has no stop delay, since the child takes no requests then") {
+    for (const bool drained : {false, true}) {
+        ChildLifecycle lifecycle{{.stop_delay = 5s}};
+        lifecycle.start();
+        lifecycle.child_started(100, start - 60s);
+        lifecycle.rotate("fresh token", start);
+        if (drained) {
+            lifecycle.child_exited(Who::serving, 143, start + 1s);
+        }
+        CHECK(steps(lifecycle.stop(SIGTERM, start + 1s)).starts_with("TERM>"));
+    }
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -121,6 +122,52 @@ TEST_CASE("The child has the standard descriptors and no other") {
             CHECK(folder.read("out") == "0\n1\n2\n3\n");
         }
     }
+}
+
+TEST_CASE("The child gets a listening socket as descriptor 3, with the variables of systemd, and no other descriptor") {
+    const TestFolder folder;
+    // The socket may have that number already, or another descriptor may have it, or none: then the pipe of the launch
+    // would get it.
+    for (const std::string third : {"socket", "other", "free"}) {
+        CAPTURE(third);
+        const auto result = in_own_process([&] {
+            ::close(3);
+            const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            const int moved = ::fcntl(socket, F_DUPFD_CLOEXEC, 20);
+            if (third != "socket") {
+                ::close(socket);
+            }
+            if (third == "other") {
+                ::dup2(STDIN_FILENO, 3);
+            }
+            Environment variables = environment(folder);
+            variables["LISTEN_FDS"] = "7";
+            variables["LISTEN_FDNAMES"] = "a:b";
+            const LaunchOptions options{.listening_socket = third == "socket" ? socket : moved};
+            const auto pid = launch({"sh", "-c",
+                                     "{ ls /proc/self/fd; readlink /proc/self/fd/3; echo $LISTEN_FDS "
+                                     "$((LISTEN_PID == $$)) $LISTEN_FDNAMES; } >$OUT"},
+                                    variables, options);
+            return pid ? std::to_string(code_of(*pid)) : pid.error().why;
+        });
+        CHECK(result == "0");
+        // The last descriptor is that of the listing itself, which takes the first free number.
+        const auto output = folder.read("out");
+        CHECK(output.starts_with("0\n1\n2\n3\n4\nsocket:["));
+        CHECK(output.ends_with("]\n1 1\n"));
+    }
+}
+
+TEST_CASE("A script without #! gets the listening socket too") {
+    const TestFolder folder;
+    std::ofstream{folder.path("script")} << "echo $LISTEN_FDS $((LISTEN_PID == $$)) >$OUT\n";
+    std::filesystem::permissions(folder.path("script"), std::filesystem::perms::owner_all);
+    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const auto pid = launch({folder.path("script")}, environment(folder), {.listening_socket = socket});
+    REQUIRE(pid.has_value());
+    CHECK(code_of(*pid) == 0);
+    CHECK(folder.read("out") == "1 1\n");
+    ::close(socket);
 }
 
 TEST_CASE("The child has the given environment and no other") {

@@ -63,6 +63,16 @@ TEST_CASE("A usage error names the word in question") {
     }
 }
 
+TEST_CASE("A usage error is one line of printable characters, whatever the word in question holds") {
+    for (const auto& arguments : std::vector<Words>{{"--a\nb\x1b[31m"}, {"a\nb\x1b[31m"}, {"--na\n"}, {"-\n"}}) {
+        CAPTURE(arguments);
+        const auto line = parse_command_line(arguments, known);
+        REQUIRE_FALSE(line.has_value());
+        CHECK(line.error().why.find_first_of("\n\x1b") == std::string::npos);
+    }
+    CHECK(parse_command_line({"--a\nb\x1b[31m"}, known).error().why.find("--a?b?[31m") != std::string::npos);
+}
+
 TEST_CASE("A command line can be taken apart again and again") {
     for (int i = 0; i < 3; ++i) {
         CHECK(parse({"--name", "a", "--", "true"}).command == Words{"true"});

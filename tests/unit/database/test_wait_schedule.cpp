@@ -83,3 +83,11 @@ TEST_CASE("A step of the wall clock changes nothing") {
         CHECK(schedule.sleep(stepped) == 1ms);
     }
 }
+
+TEST_CASE("A try that would be due as the patience ends is not made") {
+    WaitSchedule schedule{500ms, start};
+    CHECK(schedule.begin_try(start) == 500ms);
+    schedule.failed();
+    CHECK_FALSE(schedule.due(start + 500ms));
+    CHECK(schedule.over(start + 500ms));
+}

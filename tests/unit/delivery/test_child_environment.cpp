@@ -76,6 +76,31 @@ TEST_CASE("A number of workers that Prefect does not start with is taken out for
     CHECK(child_environment(other, {{"WEB_CONCURRENCY", "2"}}, by_url).variables.contains("WEB_CONCURRENCY"));
 }
 
+TEST_CASE("Prefect under uvicorn is told that its server is the only one of the process, and no other command is") {
+    auto rolling = settings();
+    CHECK_FALSE(child_environment(rolling, {}, by_url).variables.contains("PREFECT__SERVER_FINAL"));
+    rolling.rotation = RotationMode::rolling;
+    CHECK(child_environment(rolling, {}, by_url).variables.at("PREFECT__SERVER_FINAL") == "1");
+    rolling.runs_prefect = false;
+    CHECK_FALSE(child_environment(rolling, {}, by_url).variables.contains("PREFECT__SERVER_FINAL"));
+}
+
+TEST_CASE(
+    "Options of uvicorn in the environment, which Prefect's own start does not read, are taken out for Prefect alone") {
+    const Environment users{{"UVICORN", "x"}, {"UVICORN_RELOAD", "true"}, {"UVICORN_WORKERS", "4"}, {"UVX", "y"}};
+    auto rolling = settings();
+    CHECK(child_environment(rolling, users, by_url).variables.contains("UVICORN_WORKERS"));
+    rolling.rotation = RotationMode::rolling;
+    const auto child = child_environment(rolling, users, by_url);
+    CHECK_FALSE(child.variables.contains("UVICORN_RELOAD"));
+    CHECK_FALSE(child.variables.contains("UVICORN_WORKERS"));
+    CHECK(child.variables.contains("UVICORN"));
+    CHECK(child.variables.contains("UVX"));
+    CHECK(warns_of(child, "UVICORN_WORKERS"));
+    rolling.runs_prefect = false;
+    CHECK(child_environment(rolling, users, by_url).variables.contains("UVICORN_WORKERS"));
+}
+
 TEST_CASE("A schema becomes Prefect's search path and is quoted when PostgreSQL would fold it") {
     const auto path = [](const std::string& schema) {
         auto with_schema = settings();

@@ -24,7 +24,7 @@ const Secret one{"ya29.one"};
 const Secret two{"ya29.two"};
 
 /// A delivery whose password file is a real one, in a directory of the test's own.
-struct Delivering {
+struct Delivering : private TokenDelivery::Listener {
     explicit Delivering(RotationMode mode, Environment variables = {}) : environment(std::move(variables)) {
         settings.rotation = mode;
         settings.database = {.user = "sa@project.iam", .host = "10.0.0.5", .name = "prefect"};
@@ -34,7 +34,13 @@ struct Delivering {
     Environment environment;
     TestFolder directory{};
     CapturedLog log{};
-    TokenDelivery delivery{settings, environment, {directory.path()}, log.log()};
+    unsigned rotated = 0;
+    unsigned failed = 0;
+    TokenDelivery delivery{settings, environment, {directory.path()}, *this, log.log()};
+
+private:
+    void on_rotated() override { ++rotated; }
+    void on_delivery_failed() override { ++failed; }
 };
 
 std::string content(const std::string& path) {
@@ -51,11 +57,13 @@ TEST_CASE("In a restart the next child gets the newest token in its URL") {
     test.delivery.set_newest(one, start + 1h);
     CHECK(test.delivery.environment_for_child()->at("PREFECT_API_DATABASE_CONNECTION_URL") ==
           "postgresql+asyncpg://sa%40project.iam:ya29.one@10.0.0.5:5432/prefect");
+    test.delivery.child_serves();
     CHECK(test.delivery.rotations() == 0);
     test.delivery.set_newest(two, start + 2h);
     CHECK(test.delivery.in_use()->hash == one.short_hash());
     CHECK(test.delivery.environment_for_child()->at("PREFECT_API_DATABASE_CONNECTION_URL").find("ya29.two") !=
           std::string::npos);
+    test.delivery.child_serves();
     CHECK(test.delivery.in_use()->hash == two.short_hash());
     CHECK(test.delivery.in_use()->expiry == start + 2h);
     CHECK(test.delivery.rotations() == 1);
@@ -65,9 +73,28 @@ TEST_CASE("A launch that is tried again with the same token is one rotation") {
     Delivering test{RotationMode::restart};
     test.delivery.set_newest(one, start + 1h);
     test.delivery.environment_for_child();
+    test.delivery.child_serves();
     test.delivery.set_newest(two, start + 2h);
     test.delivery.environment_for_child();
     test.delivery.environment_for_child();
+    CHECK(test.rotated == 0);
+    test.delivery.child_serves();
+    CHECK(test.delivery.rotations() == 1);
+    CHECK(test.rotated == 1);
+    CHECK(test.failed == 0);
+}
+
+TEST_CASE("While the next child starts beside the old one, the old one's token is the one in use") {
+    Delivering test{RotationMode::rolling};
+    test.delivery.set_newest(one, start + 1h);
+    test.delivery.environment_for_child();
+    test.delivery.child_serves();
+    test.delivery.set_newest(two, start + 2h);
+    CHECK(test.delivery.environment_for_child()->at("PREFECT_API_DATABASE_CONNECTION_URL").find("ya29.two") !=
+          std::string::npos);
+    CHECK(test.delivery.in_use()->hash == one.short_hash());
+    test.delivery.child_serves();
+    CHECK(test.delivery.in_use()->hash == two.short_hash());
     CHECK(test.delivery.rotations() == 1);
 }
 
@@ -75,6 +102,7 @@ TEST_CASE("In place the child gets a password file and a URL without the token")
     Delivering test{RotationMode::in_place};
     test.delivery.set_newest(one, start + 1h);
     const auto child = test.delivery.environment_for_child();
+    test.delivery.child_serves();
     CHECK(child->at("PREFECT_API_DATABASE_CONNECTION_URL") ==
           "postgresql+asyncpg://sa%40project.iam@10.0.0.5:5432/prefect");
     CHECK(content(password_file_of(child)) == "*:*:*:*:ya29.one\n");
@@ -87,10 +115,12 @@ TEST_CASE("In place a fresh token replaces the line in the same file") {
     Delivering test{RotationMode::in_place};
     test.delivery.set_newest(one, start + 1h);
     const auto child = test.delivery.environment_for_child();
+    test.delivery.child_serves();
     test.delivery.set_newest(two, start + 2h);
     test.delivery.hand_over_in_place(start);
     CHECK(content(password_file_of(child)) == "*:*:*:*:ya29.two\n");
     CHECK(test.delivery.rotations() == 1);
+    CHECK(test.rotated == 1);
     CHECK(test.log.lines() == Lines{"INFO rotation: fresh token handed over in place hash=" + two.short_hash()});
     CHECK_FALSE(test.delivery.sleep(start).has_value());
 }
@@ -99,6 +129,7 @@ TEST_CASE("A hand-over that fails is tried again after growing pauses, and its e
     Delivering test{RotationMode::in_place};
     test.delivery.set_newest(one, start + 1h);
     const auto child = test.delivery.environment_for_child();
+    test.delivery.child_serves();
     // The name of the next file is taken by a directory, which makes every try fail.
     const auto obstacle = password_file_of(child) + ".next";
     std::filesystem::create_directory(obstacle);
@@ -117,6 +148,8 @@ TEST_CASE("A hand-over that fails is tried again after growing pauses, and its e
         test.delivery.tick(now);
         CHECK(test.log.lines().size() == 1);
     }
+    CHECK(test.failed == 8);
+    CHECK(test.rotated == 0);
     std::filesystem::remove(obstacle);
     now = now + 30s;
     test.delivery.tick(now);
@@ -124,6 +157,8 @@ TEST_CASE("A hand-over that fails is tried again after growing pauses, and its e
     CHECK(test.delivery.last_error().empty());
     CHECK_FALSE(test.delivery.sleep(now).has_value());
     CHECK(test.delivery.rotations() == 1);
+    CHECK(test.rotated == 1);
+    CHECK(test.failed == 8);
 }
 
 TEST_CASE("A password file that can't be made is a fault that names the directory") {
@@ -131,6 +166,7 @@ TEST_CASE("A password file that can't be made is a fault that names the director
     test.delivery.set_newest(one, start + 1h);
     std::filesystem::remove_all(test.directory.path());
     const auto child = test.delivery.environment_for_child();
+    test.delivery.child_serves();
     REQUIRE(child.has_error());
     CHECK(child.error().why.find(test.directory.path()) != std::string::npos);
 }

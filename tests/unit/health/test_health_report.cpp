@@ -41,8 +41,12 @@ TEST_CASE("Each path has its verdict in each phase") {
     const Row rows[] = {
         {Phase::waiting, 503, 503, std::string{to_string(Phase::waiting)}},
         {Phase::running, 200, 200, "ready"},
+        {Phase::overlapping, 200, 200, "ready"},
+        {Phase::handing_over, 200, 200, "ready"},
+        {Phase::retiring, 200, 200, "ready"},
         {Phase::draining, 200, 503, std::string{to_string(Phase::draining)}},
         {Phase::replacing, 200, 503, std::string{to_string(Phase::replacing)}},
+        {Phase::delaying_stop, 200, 503, std::string{to_string(Phase::delaying_stop)}},
         {Phase::stopping, 200, 503, std::string{to_string(Phase::stopping)}},
         {Phase::cleaning_up, 503, 503, std::string{to_string(Phase::cleaning_up)}},
         {Phase::stopped, 503, 503, std::string{to_string(Phase::stopped)}},
@@ -54,6 +58,7 @@ TEST_CASE("Each path has its verdict in each phase") {
         CHECK(health_answer("/readyz", now).status == row.ready);
         CHECK(health_answer("/startupz", now).status == 200);
         CHECK(status(now)["state"] == row.state);
+        CHECK(status(now)["rotation"].is_string() == (row.ready == 200 && row.phase != Phase::running));
         if (row.ready == 503) {
             CHECK(health_answer("/readyz", now).body == row.state + '\n');
         }
@@ -108,8 +113,9 @@ TEST_CASE("Without a token a child that answers is ready") {
 }
 
 TEST_CASE("The status has every key, also when there is nothing to say") {
-    const std::vector<std::string> keys{"version",   "state",          "child", "restarts",
-                                        "rotations", "orphans_reaped", "token", "next_refresh_in_seconds",
+    const std::vector<std::string> keys{"version",        "state",     "child",
+                                        "restarts",       "rotations", "rotation",
+                                        "orphans_reaped", "token",     "next_refresh_in_seconds",
                                         "last_error"};
     const auto json = nlohmann::ordered_json::parse(health_answer("/status", HealthFacts{}).body);
     std::vector<std::string> found;
@@ -148,6 +154,6 @@ TEST_CASE("Any other path is 404 and names the known ones") {
     for (const auto* path : {"", "/", "/livez/", "/livezz", "/nothing", "livez"}) {
         const auto answer = health_answer(path, facts(Phase::running));
         CHECK(answer.status == 404);
-        CHECK(answer.body == "known paths: /livez /startupz /readyz /status\n");
+        CHECK(answer.body == "known paths: /livez /startupz /readyz /status /metrics\n");
     }
 }

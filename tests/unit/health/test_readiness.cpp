@@ -70,6 +70,20 @@ TEST_CASE("The next child has to answer for itself but the start is over") {
     CHECK(readiness.answered(true, start + 2s) == ReadinessChange::first);
 }
 
+TEST_CASE("A child that took over is asked at once, and the answer of the one before counts until then") {
+    Readiness readiness{true};
+    readiness.child_started(start);
+    readiness.answered(true, start);
+    readiness.asked();
+    readiness.child_handed_over(start + 5s);
+    CHECK(readiness.ready(start + 5s));
+    CHECK(readiness.due(start + 5s));
+    readiness.asked();
+    CHECK(readiness.answered(true, start + 5s) == ReadinessChange::none);
+    CHECK(readiness.sleep(start + 5s) == 10s);
+    CHECK(readiness.ready(start + 19s));
+}
+
 TEST_CASE("That a child is not ready any more and ready again is told once each") {
     Readiness readiness{true};
     readiness.child_started(start);
@@ -106,6 +120,7 @@ TEST_CASE("Only a good answer counts and Prefect's own is known by its body") {
     };
     CHECK(good(200, "true", true));
     CHECK_FALSE(good(200, "<!doctype html>", true));
+    CHECK(good(299, "", false));
     CHECK(good(200, "<!doctype html>", false));
     CHECK(good(204, "", false));
     for (const long status : {301, 404, 500, 503}) {

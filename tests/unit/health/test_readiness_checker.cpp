@@ -125,3 +125,22 @@ TEST_CASE("Without a question the child is ready as soon as it runs") {
     test.checker.child_leaves();
     CHECK_FALSE(test.checker.ready(test.now));
 }
+
+TEST_CASE("An answer of the child before does not count for the one that took over") {
+    Asking test;
+    test.checker.child_started(test.now);
+    test.pass(500ms);
+    test.answer(200);
+    test.log.lines();
+    test.pass(10s);
+    REQUIRE(test.asks());
+    const auto of_old = std::exchange(test.done, nullptr);
+    test.checker.child_handed_over(test.now);
+    test.pass(0ms);
+    REQUIRE(test.asks());
+    of_old(Fault{"Connection reset by peer"});
+    CHECK(test.log.lines().empty());
+    test.answer(200);
+    CHECK(test.checker.ready(test.now + 14s));
+    CHECK(test.log.lines().empty());
+}

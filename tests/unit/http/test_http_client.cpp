@@ -62,8 +62,7 @@ namespace {
 class Server {
 public:
     Server(asio::io_context& loop, std::string answer, std::chrono::milliseconds delay = 0ms)
-        : loop_(loop),
-          acceptor_(loop, tcp::endpoint{asio::ip::address_v4::loopback(), 0}),
+        : acceptor_(loop, tcp::endpoint{asio::ip::address_v4::loopback(), 0}),
           answer_(std::move(answer)),
           delay_(delay) {
         accept();
@@ -108,7 +107,6 @@ private:
         });
     }
 
-    asio::io_context& loop_;
     tcp::acceptor acceptor_;
     std::string answer_;
     std::chrono::milliseconds delay_;
@@ -243,6 +241,14 @@ TEST_CASE_METHOD(Fixture, "What is no whole answer is a fault that says why") {
         REQUIRE_FALSE(answer.has_value());
         CHECK_FALSE(answer.error().why.empty());
     }
+}
+
+// curl's text for this one repeats what the server sent (lib/content_encoding.c, Curl_build_unencoding_stack()).
+TEST_CASE_METHOD(Fixture, "A fault is printable, whatever the server sends") {
+    const Server server{loop, http("200 OK", "Transfer-Encoding: a\x1b[31m\xff-\r\n", "")};
+    const auto answer = get({.url = server.url()});
+    REQUIRE_FALSE(answer.has_value());
+    CHECK(answer.error().why.find("(a?[31m?-)") != std::string::npos);
 }
 
 TEST_CASE_METHOD(Fixture, "A connection alone sends nothing, is closed, and leaves no descriptor") {

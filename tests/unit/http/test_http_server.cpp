@@ -85,11 +85,23 @@ struct Fixture {
         return ask("GET " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     }
 
+    static constexpr std::size_t most_of_each = 8;
+    /// More connections without a request than there is room for.
+    [[nodiscard]] std::vector<Client> silent_crowd() const {
+        std::vector<Client> clients;
+        for (std::size_t i = 0; i < 3 * most_of_each; ++i) {
+            clients.emplace_back(port);
+        }
+        return clients;
+    }
+
     asio::io_context loop{};
-    HttpServer server{loop, [](std::string_view path) {
+    HttpServer server{loop,
+                      [](std::string_view path) {
                           return path == "/missing" ? HttpResponse{.status = 404, .body = "missing\n"}
                                                     : HttpResponse{.content_type = "text/x", .body = std::string{path}};
-                      }};
+                      },
+                      2 * most_of_each};
     std::uint16_t port = 0;
     std::thread thread{};
 };
@@ -180,19 +192,66 @@ TEST_CASE_METHOD(Fixture, "HTTP/1.0 is answered and closed") {
     CHECK(status_of(ask("GET / HTTP/1.0\r\n\r\n")) == "200");
 }
 
-TEST_CASE_METHOD(Fixture, "The 33rd connection takes the place of the oldest") {
+TEST_CASE_METHOD(Fixture,
+                 "An answered connection too many takes the place of the one that was answered the longest ago") {
     std::vector<Client> clients;
-    clients.reserve(32);
-    for (int i = 0; i < 32; ++i) {
+    const auto ask_again = [&clients](std::size_t number) {
+        clients[number].send("GET /kept HTTP/1.1\r\nHost: x\r\n\r\n");
+        return status_of(clients[number].read_until("/kept"));
+    };
+    for (std::size_t number = 0; number < most_of_each; ++number) {
         clients.emplace_back(port);
         // The answer shows that the connection was accepted, so that their order is known.
-        clients.back().send("GET /kept HTTP/1.1\r\nHost: x\r\n\r\n");
-        CHECK(status_of(clients.back().read_until("/kept")) == "200");
+        CHECK(ask_again(number) == "200");
     }
+    CHECK(ask_again(0) == "200");
+    const std::vector<Client> silent = silent_crowd();
+    clients.emplace_back(port);
+    CHECK(ask_again(most_of_each) == "200");
+    CHECK(clients[1].read_to_end().empty());
+    CHECK(ask_again(0) == "200");
+    CHECK(ask_again(2) == "200");
+}
+
+TEST_CASE_METHOD(Fixture, "Connections without a request make room for each other, and keep nobody out") {
+    const auto silent = silent_crowd();
+    CHECK(silent.front().read_to_end().empty());
     CHECK(status_of(get("/")) == "200");
-    CHECK(clients.front().read_to_end().empty());
-    clients[1].send("GET /still HTTP/1.1\r\nHost: x\r\n\r\n");
-    CHECK(status_of(clients[1].read_until("/still")) == "200");
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "Requests that are sent ahead are answered in turn, and after 17 answers the connection is closed") {
+    const Client client{port};
+    std::string requests;
+    for (int number = 100; number < 130; ++number) {
+        requests += "GET /" + std::to_string(number) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+    }
+    client.send(requests);
+    const auto answers = client.read_to_end();
+    std::size_t at = 0;
+    for (int number = 100; number < 117; ++number) {
+        CAPTURE(number);
+        at = answers.find("/" + std::to_string(number), at);
+        REQUIRE(at != std::string::npos);
+    }
+    CHECK(answers.find("/117") == std::string::npos);
+    CHECK(has(answers, "Connection: close"));
+}
+
+TEST_CASE_METHOD(Fixture, "A client that waits for each answer is answered on one connection for as long as it likes") {
+    const Client client{port};
+    for (int i = 0; i < 100; ++i) {
+        client.send("GET /kept HTTP/1.1\r\nHost: x\r\n\r\n");
+        CHECK(status_of(client.read_until("/kept")) == "200");
+    }
+}
+
+TEST_CASE("Half of the descriptors that a process may have are for connections, from 16 to 512") {
+    CHECK(most_connections(0) == 16);
+    CHECK(most_connections(32) == 16);
+    CHECK(most_connections(256) == 128);
+    CHECK(most_connections(1024) == 512);
+    CHECK(most_connections(1'048'576) == 512);
 }
 
 // Boost.Asio registers each accepted socket with epoll_ctl(2), which can fail with ENOMEM.

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -34,6 +35,20 @@ public:
     bool next_obeys_term = true;
     bool next_obeys_kill = true;
     bool port_taken = false;
+    bool port_shared = true;               ///< SO_REUSEPORT works
+    bool connections_steered = true;       ///< the program of BPF is accepted
+    std::optional<std::string> no_room{};  ///< why no second child fits
+    std::optional<std::string> no_bind{};  ///< why the port can't be bound
+
+    /// What the kernel knows of a listening socket, whoever holds a copy.
+    struct Socket {
+        bool listens = false;
+        unsigned waiting = 0;
+        bool is_open = true;  ///< our copy
+    };
+    std::map<int, Socket> sockets{};
+    std::optional<int> steered_to{};
+    std::map<pid_t, int> socket_of{};  ///< which child got which socket
 
     /// Called when a group is signalled, before its processes are.
     std::function<void(int)> on_group_signal{};
@@ -68,8 +83,8 @@ public:
         return false;
     }
 
-    boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&,
-                                                     const Environment& environment) override {
+    boost::system::result<pid_t, LaunchFault> launch(const std::vector<std::string>&, const Environment& environment,
+                                                     const supervisor::ListeningSocket* socket) override {
         ++launch_tries;
         if (!launch_faults.empty()) {
             auto fault = launch_faults.front();
@@ -80,6 +95,9 @@ public:
         const pid_t pid = start(0);
         alive.at(pid).obeys_term = next_obeys_term;
         alive.at(pid).obeys_kill = next_obeys_kill;
+        if (socket != nullptr) {
+            socket_of[pid] = socket->descriptor();
+        }
         return pid;
     }
     int signal_process(pid_t pid, int signal) override {
@@ -126,8 +144,48 @@ public:
         return !children().empty();
     }
     bool port_in_use(std::uint16_t) override { return port_taken; }
+    supervisor::Result<std::unique_ptr<supervisor::ListeningSocket>> bind(std::uint16_t) override {
+        if (no_bind) {
+            return supervisor::Fault{*no_bind};
+        }
+        const int descriptor = next_descriptor_++;
+        sockets[descriptor] = {};
+        std::unique_ptr<supervisor::ListeningSocket> socket = std::make_unique<ListeningSocket>(*this, descriptor);
+        return socket;
+    }
+    std::optional<std::string> no_room_beside(const ProcessGroup&) override { return no_room; }
+    /// The child calls listen(2).
+    void listen(pid_t pid) { sockets.at(socket_of.at(pid)).listens = true; }
 
 private:
+    class ListeningSocket final : public supervisor::ListeningSocket {
+    public:
+        ListeningSocket(ProcessCalls& kernel, int descriptor) : kernel_(kernel), descriptor_(descriptor) {}
+        ListeningSocket(const ListeningSocket&) = delete;
+        ListeningSocket& operator=(const ListeningSocket&) = delete;
+        ~ListeningSocket() override { state().is_open = false; }
+        [[nodiscard]] int descriptor() const override { return descriptor_; }
+        [[nodiscard]] std::optional<supervisor::Fault> not_shared() const override {
+            return kernel_.port_shared ? std::nullopt
+                                       : std::optional{supervisor::Fault{"setsockopt SO_REUSEPORT: not available"}};
+        }
+        [[nodiscard]] bool listens() const override { return state().listens; }
+        [[nodiscard]] unsigned waiting() const override { return state().waiting; }
+        std::optional<supervisor::Fault> keep_new_connections() override { return take_new_connections(); }
+        std::optional<supervisor::Fault> take_new_connections() override {
+            if (!kernel_.connections_steered) {
+                return supervisor::Fault{"setsockopt SO_ATTACH_REUSEPORT_CBPF: not permitted"};
+            }
+            kernel_.steered_to = descriptor_;
+            return std::nullopt;
+        }
+
+    private:
+        [[nodiscard]] Socket& state() const { return kernel_.sockets.at(descriptor_); }
+        ProcessCalls& kernel_;
+        int descriptor_;
+    };
+
     [[nodiscard]] std::vector<pid_t> members_of(pid_t group) const {
         std::vector<pid_t> found;
         for (const auto& [pid, process] : alive) {
@@ -146,6 +204,7 @@ private:
     }
 
     pid_t next_pid_ = 100;
+    int next_descriptor_ = 10;
 };
 
 }  // namespace simulated

@@ -231,6 +231,7 @@ private:
         }
     }
 
+    void on_answered(std::optional<supervisor::Freshness>, milliseconds) override {}
     void on_fresh(Moment) override { reported_fresh_ = true; }
     void on_deadline(const std::string&) override { violated("the start deadline was reported"); }
 

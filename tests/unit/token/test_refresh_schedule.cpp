@@ -112,6 +112,10 @@ TEST_CASE("A token too short for the margin is refreshed at a sixteenth of its l
     }
 }
 
+TEST_CASE("A token in its last second is asked for again no sooner than after a second") {
+    CHECK(pause(with_token(1s), start) == 1s);
+}
+
 TEST_CASE("The same token again within the margin is tried again after 2 4 8 15 15 s") {
     auto schedule = with_token(3600s);
     auto now = start + 3375s;
@@ -162,6 +166,12 @@ TEST_CASE("The closer the end the sooner the next try but never within a second"
     now = start + 61s;
     answer(schedule, now, "first", 1s);
     CHECK(pause(schedule, now) == 8s);
+}
+
+TEST_CASE("The same token again at its very end is tried again after the usual pause") {
+    auto schedule = with_token(3600s);
+    CHECK(answer(schedule, start + 3600s, "first", 0s) == Freshness::unchanged);
+    CHECK(pause(schedule, start + 3600s) == 2s);
 }
 
 TEST_CASE("A failure is followed by 1 2 4 8 15 30 30 s less or more 20 percent") {

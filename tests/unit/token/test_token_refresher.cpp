@@ -8,6 +8,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace supervisor;
@@ -36,6 +37,7 @@ public:
     Moment now{1'795'000'000'000ms, 4'711'000ms};
     CapturedLog log{};
     unsigned fresh = 0;
+    std::vector<std::pair<std::optional<Freshness>, milliseconds>> answers{};
     std::vector<std::string> deadlines{};
 
 private:
@@ -44,6 +46,9 @@ private:
         done_ = std::move(done);
     }
     [[nodiscard]] std::string name() const override { return "metadata.test"; }
+    void on_answered(std::optional<Freshness> meaning, milliseconds took) override {
+        answers.emplace_back(meaning, took);
+    }
     void on_fresh(Moment) override { ++fresh; }
     void on_deadline(const std::string& why) override { deadlines.push_back(why); }
 
@@ -119,6 +124,30 @@ TEST_CASE("A failed try names the source and the reason, and leaves the token in
     CHECK(test.refresher.token()->reveal() == "ya29.one");
     CHECK(test.refresher.last_error() == "the metadata server answered 503");
     CHECK(test.refresher.sleep(test.now) == 20s);
+}
+
+TEST_CASE("Each answer is reported with what it meant and how long it took") {
+    Refresher test;
+    test.tick();
+    test.now = test.now + 30ms;
+    test.fail("the metadata server answered 503");
+    test.now = test.now + 2s;
+    test.tick();
+    // A step of the wall clock is not the server's doing.
+    test.now.wall += 2h;
+    test.now.boot += 5ms;
+    test.answer("ya29.old", 3600s);
+    test.now = test.now + 1s;
+    test.tick();
+    test.now = test.now + 40ms;
+    test.answer("ya29.one", 3600s);
+    test.now = test.now + 55min;
+    test.tick();
+    test.answer("ya29.one", 300s);
+    using Answers = std::vector<std::pair<std::optional<Freshness>, milliseconds>>;
+    CHECK(test.answers ==
+          Answers{
+              {std::nullopt, 30ms}, {Freshness::too_old, 5ms}, {Freshness::fresh, 40ms}, {Freshness::unchanged, 0ms}});
 }
 
 TEST_CASE("The start deadline is reported once, with the last answer") {
@@ -347,7 +376,7 @@ TEST_CASE("The number of requests in a token's life is bounded") {
     for (const auto& [model, rows] : tables) {
         for (const auto& [life, most] : rows) {
             for (std::size_t i = 0; i < intervals.size(); ++i) {
-                for (const std::uint64_t seed : {1, 2, 3, 4, 5}) {
+                for (const std::uint64_t seed : {1U, 2U, 3U, 4U, 5U}) {
                     World world{.model = model, .life = life, .refresh_interval = intervals[i], .seed = seed};
                     world.first_age = life * static_cast<int>(seed % 5) * 22 / 100;
                     INFO(description(world));
