@@ -15,8 +15,10 @@ from typing import Any
 # `python3 google_emulator` puts this folder on the path; its modules are a package of the folder above.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from google_emulator.certificates import make_certificates  # noqa: E402
+from google_emulator.certificates import Authority  # noqa: E402
 from google_emulator.control import ControlServer  # noqa: E402
+from google_emulator.credential_files import Identities  # noqa: E402
+from google_emulator.google_apis import NAMES, GoogleApis  # noqa: E402
 from google_emulator.iam_front import IamFront, TlsMode  # noqa: E402
 from google_emulator.metadata import MetadataServer  # noqa: E402
 from google_emulator.options import Options, parse_options  # noqa: E402
@@ -37,7 +39,9 @@ class GoogleEmulator:
         self._metadata: MetadataServer | None = None
         self._front: IamFront | None = None
         self._postgres: Postgres | RunningPostgres | None = None
+        self._apis: GoogleApis | None = None
         self._control: ControlServer | None = None
+        self._authority: Authority | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -67,11 +71,12 @@ class GoogleEmulator:
         cache = TokenCache(mint, options.cache_model, options.first_token_age)
         email = f"{options.iam_user}.gserviceaccount.com"
         self._metadata = MetadataServer(options.host, options.metadata_port, cache, email)
-        ca = None
         if options.postgres:
-            ca = await self._start_database(mint)
+            await self._start_database(mint)
+        if options.credentials:
+            self._start_apis(mint)
         self._control = ControlServer(
-            options.host, options.control_port, mint, cache, self._metadata, self._front, self._postgres
+            options.host, options.control_port, mint, cache, self._metadata, self._front, self._postgres, self._apis
         )
         if options.verbose:
             self._metadata.watch(_say_request)
@@ -79,6 +84,10 @@ class GoogleEmulator:
                 self._front.watch(_say_login)
         await self._metadata.start()
         await self._control.start()
+        apis = None
+        if self._apis is not None:
+            await self._apis.start()
+            apis = {"address": self._apis.listener.address, "proxy": f"http://{self._apis.proxy.address}"}
         database = None
         if self._front is not None and self._postgres is not None:
             await self._front.start()
@@ -92,22 +101,23 @@ class GoogleEmulator:
             "metadata": self._metadata.listener.address,
             "database": database,
             "control": f"http://{self._control.listener.address}",
-            "ca": str(ca) if ca else None,
+            "apis": apis,
+            "ca": str(self._authority.file) if self._authority else None,
             "user": options.iam_user,
             "database_name": options.database,
             "pid": os.getpid(),
         }
 
-    async def _start_database(self, mint: Mint) -> Path | None:
+    async def _start_database(self, mint: Mint) -> None:
         options = self._options
         if options.postgres_socket is not None:
             self._postgres = RunningPostgres(options.postgres_socket)
         else:
             self._postgres = Postgres(options.postgres_dir, options.template_dir, self._state.path)
-        ca, context = None, None
+        context = None
         if options.tls is not TlsMode.OFF:
             project = options.iam_user.partition("@")[2].removesuffix(".iam") or "my-project"
-            ca, context = make_certificates(self._state.path, options.ca_mode, f"{project}:{_INSTANCE}")
+            context = self._certificates().sign_database(options.ca_mode, f"{project}:{_INSTANCE}")
         self._front = IamFront(
             options.host,
             options.db_port,
@@ -119,7 +129,18 @@ class GoogleEmulator:
         )
         await self._postgres.start()
         await self._postgres.create_database(options.iam_user, options.database, options.schema)
-        return ca
+
+    def _start_apis(self, mint: Mint) -> None:
+        options = self._options
+        names = ",".join(f"DNS:{name}" for name in NAMES) + ",IP:127.0.0.1"
+        tls = self._certificates().sign("apis", "Google's APIs", names)
+        identities = Identities(options.credentials)
+        self._apis = GoogleApis(options.host, options.apis_port, options.proxy_port, mint, identities, tls)
+
+    def _certificates(self) -> Authority:
+        if self._authority is None:
+            self._authority = Authority(self._state.path)
+        return self._authority
 
     async def _until_stopped(self) -> None:
         stopped = asyncio.create_task(self._stop.wait())
@@ -134,7 +155,7 @@ class GoogleEmulator:
         server_ended.cancel()
 
     async def _close(self) -> None:
-        for part in (self._front, self._metadata, self._control):
+        for part in (self._front, self._metadata, self._apis, self._control):
             if part is not None:
                 part.close()
         if self._postgres is not None:

@@ -1,6 +1,6 @@
-"""A throw-away certificate authority and a server certificate for the database, made by openssl.
+"""A throw-away certificate authority, and server certificates for the database and for Google's APIs, made by openssl.
 
-The server certificate is like Cloud SQL's, and which one that is depends on the instance's `serverCaMode` (the Cloud SQL
+The database's certificate is like Cloud SQL's, and which one that is depends on the instance's `serverCaMode` (the Cloud SQL
 Admin API's enumeration `CaMode`). Which names each kind has was read in cloud-sql-go-connector, `tls_verify.go`: it looks
 for the DNS name among the subject alternative names first and then compares the common name with `PROJECT:INSTANCE`.
 """
@@ -12,7 +12,10 @@ import subprocess
 from enum import Enum
 from pathlib import Path
 
-_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "7"]
+_KEYS = {
+    "ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "7"],
+    "rsa": ["-newkey", "rsa:2048", "-nodes", "-days", "7"],
+}
 
 
 class CaMode(Enum):
@@ -24,50 +27,55 @@ class CaMode(Enum):
     SHARED = "shared"
 
 
-def make_certificates(directory: Path, mode: CaMode, instance: str) -> tuple[Path, ssl.SSLContext]:
-    """Makes a certificate for `instance`, which is `PROJECT:INSTANCE`.
+class Authority:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.file, self._key = directory / "ca.pem", directory / "ca-key.pem"
+        _openssl(
+            *_KEYS["ec"],
+            "-keyout",
+            self._key,
+            "-out",
+            self.file,
+            "-subj",
+            "/CN=Throw-away test authority",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+        )
 
-    Returns the file of the authority's certificate and the server's TLS context.
-    """
-    ca, ca_key = directory / "ca.pem", directory / "ca-key.pem"
-    certificate, key = directory / "server.pem", directory / "server-key.pem"
-    _openssl(
-        *_KEY,
-        "-keyout",
-        ca_key,
-        "-out",
-        ca,
-        "-subj",
-        "/CN=Throw-away test authority",
-        "-addext",
-        "basicConstraints=critical,CA:TRUE",
-        "-addext",
-        "keyUsage=critical,keyCertSign,cRLSign",
-    )
-    names = ["-addext", "subjectAltName=DNS:localhost"] if mode is CaMode.SHARED else []
-    _openssl(
-        *_KEY,
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-        "-subj",
-        f"/CN={instance}",
-        "-CA",
-        ca,
-        "-CAkey",
-        ca_key,
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-        "-addext",
-        "keyUsage=critical,digitalSignature",
-        "-addext",
-        "extendedKeyUsage=serverAuth",
-        *names,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return ca, context
+    def sign(self, name: str, subject: str, alternative_names: str = "", key_type: str = "ec") -> ssl.SSLContext:
+        """Returns the TLS context of a server with a certificate of its own; `name` is that of its files."""
+        certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}-key.pem"
+        names = ["-addext", f"subjectAltName={alternative_names}"] if alternative_names else []
+        _openssl(
+            *_KEYS[key_type],
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-subj",
+            f"/CN={subject}",
+            "-CA",
+            self.file,
+            "-CAkey",
+            self._key,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            "keyUsage=critical,digitalSignature",
+            "-addext",
+            "extendedKeyUsage=serverAuth",
+            *names,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def sign_database(self, mode: CaMode, instance: str) -> ssl.SSLContext:
+        """`instance` is `PROJECT:INSTANCE`."""
+        return self.sign("server", instance, "DNS:localhost" if mode is CaMode.SHARED else "")
 
 
 def _openssl(*arguments: str | Path) -> None:
@@ -81,7 +89,7 @@ def _openssl(*arguments: str | Path) -> None:
             text=True,
         )
     except FileNotFoundError:
-        raise OSError("openssl is needed to make the database's certificate and is not installed") from None
+        raise OSError("openssl is needed to make certificates and is not installed") from None
     if result.returncode != 0:
         reason = " ".join(result.stderr.split())
-        raise OSError(f"openssl could not make the database's certificate: {reason}")
+        raise OSError(f"openssl could not make a certificate: {reason}")

@@ -19,12 +19,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from google_emulator.records import Login, MetadataRequest, MintedToken
+from google_emulator.records import ApiRequest, Login, MetadataRequest, MintedToken
 
 Found = TypeVar("Found")
 
@@ -55,6 +55,7 @@ class GoogleEmulator:
         metadata_port: int | None = None,
         db_port: int | None = None,
         control_port: int | None = None,
+        credentials: Sequence[str | Path] = (),
         postgres_dir: str | Path | None = None,
         template_dir: str | Path | None = None,
         python: str = sys.executable,
@@ -80,6 +81,8 @@ class GoogleEmulator:
         for name, value in options.items():
             if value is not None:
                 self._command += [name, str(value)]
+        for file in credentials:
+            self._command += ["--credentials", str(file)]
         if not postgres:
             self._command.append("--no-postgres")
         self._start_timeout = start_timeout
@@ -200,6 +203,19 @@ class GoogleEmulator:
             }
         return values
 
+    def https_environment(self) -> dict[str, str]:
+        """What a program needs to find Google's APIs here: the proxy and the authority, each under the names that Google's
+        clients and the supervisor read."""
+        if self._ready["apis"] is None or self.ca is None:
+            raise EmulatorError("this emulator was started without credentials")
+        proxy = self._ready["apis"]["proxy"]
+        return {"https_proxy": proxy, "SSL_CERT_FILE": self.ca, "REQUESTS_CA_BUNDLE": self.ca}
+
+    @property
+    def apis(self) -> str:
+        """HOST:PORT of the token endpoint and of IAM."""
+        return str(self._ready["apis"]["address"])
+
     def database_url(self, token: str, scheme: str = "postgresql") -> str:
         user, password = quote(self.user, safe=""), quote(token, safe="")
         return f"{scheme}://{user}:{password}@{self.db_host}:{self.db_port}/{self.database_name}"
@@ -262,6 +278,19 @@ class GoogleEmulator:
         """refuse-logins, accept-logins, go-down, come-back, delay-logins or cut-sessions."""
         order = {"action": action} if seconds is None else {"action": action, "seconds": seconds}
         return self._post("/database/script", order)
+
+    # Google's APIs
+
+    def api_requests(self, since: int = 0) -> list[ApiRequest]:
+        return [ApiRequest(**entry) for entry in self._get(f"/apis/log?since={since}")["requests"]]
+
+    def tunnels(self) -> list[str]:
+        """What the proxy was asked for: `CONNECT oauth2.googleapis.com:443`."""
+        return list(self._get("/apis/log")["tunnels"])
+
+    def apis_script(self, **values: Any) -> None:
+        """What goes wrong from now on, in place of what did before: `answers`, `revoked`, `clock_offset`, `proxy_status`."""
+        self._post("/apis/script", values)
 
     # The rest
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from google_emulator.durations import parse_duration
+from google_emulator.google_apis import ApiScript, GoogleApis
 from google_emulator.http_server import HttpServer, Request, Response
 from google_emulator.iam_front import IamFront
 from google_emulator.listener import Listener
@@ -30,9 +31,10 @@ class ControlServer:
         metadata: MetadataServer,
         front: IamFront | None,
         postgres: Postgres | RunningPostgres | None,
+        apis: GoogleApis | None,
     ) -> None:
         self._mint, self._cache = mint, cache
-        self._metadata, self._front, self._postgres = metadata, front, postgres
+        self._metadata, self._front, self._postgres, self._apis = metadata, front, postgres, apis
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._http = HttpServer(self._handle)
@@ -48,6 +50,8 @@ class ControlServer:
             ("POST", "/metadata/clear"): self._clear_script,
             ("GET", "/database/log"): self._database_log,
             ("POST", "/database/script"): self._database_script,
+            ("GET", "/apis/log"): self._apis_log,
+            ("POST", "/apis/script"): self._apis_script,
         }
 
     async def start(self) -> None:
@@ -159,6 +163,25 @@ class ControlServer:
     async def _clear_script(self, request: Request) -> Any:
         await self._metadata.clear_script()
         return {"steps": 0}
+
+    # Google's APIs
+
+    def _google_apis(self) -> GoogleApis:
+        if self._apis is None:
+            raise ValueError("this emulator was started without --credentials")
+        return self._apis
+
+    async def _apis_log(self, request: Request) -> Any:
+        apis = self._google_apis()
+        since = int(request.query.get("since", "0"))
+        requests = [asdict(entry) for entry in apis.log if entry.number > since]
+        return {"requests": requests, "tunnels": apis.tunnels}
+
+    async def _apis_script(self, request: Request) -> Any:
+        """Takes the place of what was queued and set before."""
+        apis = self._google_apis()
+        apis.script = ApiScript(**_object(request, ("answers", "revoked", "clock_offset", "proxy_status")))
+        return asdict(apis.script)
 
     # Database
 

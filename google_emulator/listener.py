@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Listener:
-    def __init__(self, name: str, host: str, port: int, serve: Serve) -> None:
+    def __init__(
+        self, name: str, host: str, port: int, serve: Serve, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._serve = serve
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self.host = host
         try:
@@ -31,7 +35,9 @@ class Listener:
 
     async def accept(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=64 * 1024)
+            self._server = await asyncio.start_server(
+                self._serve, sock=self._socket, limit=64 * 1024, ssl=self._tls
+            )
 
     def refuse(self) -> None:
         """Makes the kernel refuse new connections. The port stays bound, so that no other program gets it."""
@@ -53,6 +59,9 @@ def _bind(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        # The accepted sockets have it from this one. Without it an answer behind TLS's session tickets waits 40 ms for the client's
+        # delayed acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Set before the bind it helps with a port of the user's choice; for a free port it must come after,
         # or the kernel may pick one that another program has bound and not yet listens on.
         if port:

@@ -35,6 +35,11 @@ _PREFECT = Path(sys.executable).with_name("prefect")
 _START_LIMIT = 180.0
 # The supervisor's own stop timeout is 8 s.
 _STOP_LIMIT = 20.0
+_HOW = {
+    "restart": "restarts Prefect with it",
+    "in-place": "hands it over in place, with no restart",
+    "rolling": "starts the next Prefect with it beside the old one, which then ends",
+}
 # These variables of the caller are passed on; others may be settings of another Prefect, database or project.
 _PASSED_ON = ("HOME", "LANG", "TERM", "TMPDIR", "USER")
 
@@ -57,17 +62,31 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--rotation",
-        choices=("restart", "in-place"),
+        choices=tuple(_HOW),
         default="restart",
-        help="how a fresh token reaches Prefect; restart leaves at least 30 s between two (default: %(default)s)",
+        help="how a fresh token reaches Prefect; but for in-place, two are at least 30 s apart (default: %(default)s)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address Prefect listens on (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        help="address Prefect listens on (default: 127.0.0.1; with rolling it is 0.0.0.0 and can't be chosen)",
+    )
     parser.add_argument("--port", type=_port, default=4200, help="port of the UI and the API (default: %(default)s)")
     parser.add_argument("--health-port", type=_port, help="of the supervisor's probes (default: a free one)")
     parser.add_argument("--rotations", type=int, metavar="N", help="end after N rotations")
     parser.add_argument("--for", type=_seconds, metavar="DURATION", dest="limit", help="end after that time")
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        metavar="FILE",
+        help="get the tokens with this credential file (GOOGLE_APPLICATION_CREDENTIALS) in place of the metadata server; the "
+        "stand-in for Google knows it, and nothing is sent to Google",
+    )
     parser.add_argument("--verbose", action="store_true", help="print what Prefect and the supervisor write, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.rotation == "rolling" and options.host:
+        parser.error("--host can't be chosen with --rotation rolling, whose socket listens on 0.0.0.0")
+    options.host = options.host or ("0.0.0.0" if options.rotation == "rolling" else "127.0.0.1")
+    return options
 
 
 def _port(text: str) -> int:
@@ -118,6 +137,7 @@ class Rotations:
         self._pid = 0
         self._token = "?"
         self._drained = 0.0
+        self._rolled: float | None = None
 
     def line(self, event: dict[str, Any]) -> str | None:
         """What to print for an event of the log, if anything."""
@@ -126,6 +146,15 @@ class Rotations:
                 self._token = f"token {event['hash']}, good for {event['expires_in']} s,"
             case "child: started":
                 self._pid = event["pid"]
+            case "rotation: new connections go to the next child":
+                self._rolled = event["after_ms"] / 1000
+            case "rotation: child drained" if self._rolled is not None:
+                self.count += 1
+                rolled, self._rolled = self._rolled, None
+                return (
+                    f"rotation {self.count}: {self._token} in a new Prefect, pid {self._pid}, which took over"
+                    f" {rolled:.1f} s after its start; the old one drained in {event['took_ms'] / 1000:.1f} s"
+                )
             case "rotation: child drained":
                 self._drained = event["took_ms"] / 1000
             case "child: ready" if not self._ready:
@@ -157,13 +186,20 @@ class Supervisor:
             "PATH": os.pathsep.join([str(_PREFECT.parent), os.environ.get("PATH", os.defpath)]),
             "PORT": str(options.port),
             "PREFECT_HOME": home,
+            # Not the login that the caller may have there.
+            "CLOUDSDK_CONFIG": home,
             "PREFECT_LOGGING_COLORS": "false",
             # The UI's pages look for the API here; Prefect's default is port 4200, whatever the server listens on.
             "PREFECT_SERVER_UI_API_URL": f"{address(options)}/api",
         }
+        if options.credentials:
+            environment |= emulator.https_environment()
+            environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(options.credentials.absolute())
         command = [str(_SUPERVISOR), "--rotation", options.rotation, "--log-format", "json"]
         command += ["--health-address", f"127.0.0.1:{options.health_port}"]
-        command += ["--", "prefect", "server", "start", "--host", options.host, "--port", str(options.port)]
+        if options.rotation != "rolling":
+            # Left out, the command is this one with 0.0.0.0.
+            command += ["--", "prefect", "server", "start", "--host", options.host, "--port", str(options.port)]
         self._process = subprocess.Popen(
             # Even if this program is killed, the supervisor ends.
             ["setpriv", "--pdeathsig", "TERM", *command],
@@ -262,7 +298,8 @@ def run(options: argparse.Namespace) -> None:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="local-run-", ignore_cleanup_errors=True))
         output = stack.enter_context(open(_OUTPUT / f"{options.port}.log", "w"))
         print("starting the metadata server, and PostgreSQL behind its IAM login ...", flush=True)
-        emulator = stack.enter_context(GoogleEmulator(token_life=options.token_life))
+        credentials = [options.credentials] if options.credentials else []
+        emulator = stack.enter_context(GoogleEmulator(token_life=options.token_life, credentials=credentials))
         print(f"starting Prefect, whose first start makes its tables; its output: {output.name} ...", flush=True)
         supervisor = Supervisor(emulator, options, home, output)
         stack.callback(lambda: print(_result(emulator, supervisor)))
@@ -270,10 +307,9 @@ def run(options: argparse.Namespace) -> None:
 
         url = address(options)
         wait_for_answer(url, supervisor)
-        how = "restarts Prefect with it" if options.rotation == "restart" else "hands it over in place, with no restart"
         print(
             f"\n  Prefect's UI   {url}\n  its supervisor http://127.0.0.1:{options.health_port}/status\n\n"
-            f"A token lives for {options.token_life}. Shortly before its end the supervisor gets a new one and {how}.\n"
+            f"A token lives for {options.token_life}. Shortly before its end the supervisor gets a new one and {_HOW[options.rotation]}.\n"
             "Ctrl-C ends everything.\n",
             flush=True,
         )

@@ -37,6 +37,9 @@ class Options:
     metadata_port: int
     db_port: int
     control_port: int
+    apis_port: int
+    proxy_port: int
+    credentials: list[Path]
     token_life: float
     cache_model: CacheModel
     first_token_age: float
@@ -65,7 +68,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     )
     listening = parser.add_argument_group("where it listens")
     listening.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    for name, what in (("metadata", "metadata server"), ("db", "database"), ("control", "control port")):
+    for name, what in (
+        ("metadata", "metadata server"),
+        ("db", "database"),
+        ("control", "control port"),
+        ("apis", "token endpoint and IAM, with --credentials"),
+        ("proxy", "proxy that leads to them under Google's names, with --credentials"),
+    ):
         listening.add_argument(
             f"--{name}-port",
             type=_port,
@@ -97,6 +106,15 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default=0.0,
         metavar="DURATION",
         help="how old the first token is when it is first given out (default: 0s)",
+    )
+
+    tokens.add_argument(
+        "--credentials",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="know the identity of this credential file, as Google does, and exchange it for tokens by HTTPS; repeatable",
     )
 
     database = parser.add_argument_group("database")

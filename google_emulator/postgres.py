@@ -63,7 +63,7 @@ _SETTINGS = {
 _PORT = 5432
 # Linux allows 107 bytes for the path of a unix socket.
 _LONGEST_SOCKET_PATH = 107
-START_LIMIT = 60.0
+START_LIMIT = 300.0
 _STOP_LIMIT = 10.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)

@@ -32,6 +32,23 @@ class MetadataRequest:
 
 
 @dataclass
+class ApiRequest:
+    """One request to the token endpoint or IAM, with the parts of it that a test compares."""
+
+    number: int
+    time: float
+    method: str
+    host: str
+    path: str
+    headers: dict[str, str]
+    # Of the form or of the JSON object.
+    fields: dict[str, Any]
+    # Header and claims of the assertion among the fields.
+    assertion: dict[str, Any] | None = None
+    status: int = 0
+
+
+@dataclass
 class MintedToken:
     """A token that the emulator made. `hash` is the start of its SHA-256, in hexadecimal."""
 

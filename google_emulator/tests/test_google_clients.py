@@ -35,7 +35,7 @@ class GoogleClients(unittest.TestCase):
         """Runs a client in an environment of our own, so without proxies, and checks what it got."""
         environment = {"PATH": os.environ["PATH"], "HOME": self.home, "NODE_MODULES_PARENT": str(NPM)}
         result = subprocess.run(
-            command, env=environment | self.emulator.environment(), capture_output=True, text=True, timeout=120
+            command, env=environment | self.emulator.environment(), capture_output=True, text=True, timeout=600
         )
         self.assertEqual(result.returncode, 0, result.stderr)
         answer = json.loads(result.stdout)

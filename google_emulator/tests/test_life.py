@@ -56,7 +56,7 @@ class LifeTest(unittest.TestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         self.assertEqual(result.stdout, "")
         return result.returncode, result.stderr.splitlines()
