@@ -24,4 +24,11 @@ if [ -n "${EXTRA_PIP_PACKAGES:-}" ]; then
     wait "$!"
     trap - TERM INT
 fi
+
+# The server's image has roles (PREFECT_ROLE), and the worker's has none. It comes after the installation, which may have
+# brought what a role needs.
+role=${0%/*}/../share/prefect-supervisor/role.py
+if [ -e "$role" ]; then
+    exec python "$role" "$@"
+fi
 exec prefect-supervisor "$@"
