@@ -6,6 +6,7 @@ apis() {
     if [[ $ALERT_EMAIL != none ]]; then names+=(monitoring logging); fi
     if [[ $IAP == yes ]]; then names+=(iap); fi
     if [[ $BUILD == cloud-build ]]; then names+=(cloudbuild); fi
+    if is_ha; then names+=(redis); fi
     printf '%s.googleapis.com\n' "${names[@]}"
 }
 

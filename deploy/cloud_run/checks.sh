@@ -116,6 +116,26 @@ check_combinations() {
             bad "IAP=yes needs WORKER_COUNT=0: a worker sends no token of IAP, so it would not reach the server"
     fi
     for name in SERVER WORKER; do check_variables "$name"; done
+    if is_ha; then
+        check_ha
+    else
+        for name in API_INSTANCES API_MAX_INSTANCES REDIS_TIER REDIS_SIZE DB_MAX_CONNECTIONS; do
+            [[ ! -v is_given[$name] ]] || bad "$name needs SCALE=ha"
+        done
+    fi
+}
+
+check_ha() {
+    # What is compared and counted are numbers.
+    ((${#wrong[@]} == 0)) || return 0
+    if ((API_INSTANCES < 2)); then
+        bad "API_INSTANCES is '$API_INSTANCES': with SCALE=ha there are two or more; SCALE=single has one"
+    elif ((API_MAX_INSTANCES < API_INSTANCES)); then
+        bad "API_MAX_INSTANCES is '$API_MAX_INSTANCES', which is less than API_INSTANCES ($API_INSTANCES)"
+    fi
+    if ((${#wrong[@]} == 0)) && [[ $program == setup || $program == deploy ]]; then
+        check_connections_of_the_settings
+    fi
 }
 
 # check_variables SERVER or WORKER: a variable has one value.
@@ -131,6 +151,7 @@ check_variables() {
 is_of_the_manifest() {
     local manifest=service.yaml
     if [[ $2 == WORKER_* ]]; then manifest=worker-pool.yaml; fi
+    if is_ha && [[ $2 == SERVER_* && $1 =~ ^(PREFECT_ROLE|PREFECT_SERVER_DOCKET_URL|PREFECT_REDIS_MESSAGING_.*)$ ]]; then return; fi
     [[ $1 =~ ^(PORT|K_SERVICE|K_REVISION|K_CONFIGURATION|DB_SSL_ROOT_CERT|.*_API_AUTH_STRING)$ ]] ||
         grep -q "name: $1, value:" "$here/$manifest"
 }

@@ -8,6 +8,7 @@
 #   busy       another change is under way
 #   missing    there is no such object
 #   not-yet    an account or a permission that has just been made is not known everywhere
+#   quota      the project has no more of it
 #   denied     the caller may not do it
 kind_of() {
     local text=${1,,} pattern
@@ -16,6 +17,7 @@ kind_of() {
         'api-off:has not been used in project|service_disabled|api .* not enabled'
         "policy:constraints/|org(aniz|anis)ation policy|orgpolicy|permitted customer|violates? constraint"
         'busy:concurrent policy changes|another operation was already in progress|resource.*is not ready'
+        "quota:quota ('[a-z_-]+' )?exceeded|resource_exhausted|system limit for internal resources"
         'not-yet:permission denied on secret|iam\.serviceaccounts\.actas|service account .*does not exist'
         'missing:not found|not_found|not be found|cannot find|could not find|does not exist|httperror 404'
         'missing:unknown service account'
@@ -54,6 +56,7 @@ advice_for() {
             echo "The API $(api_in "$2") is off, or was switched on less than some minutes ago; setup switches it on."
             ;;
         policy) echo "A policy of your organisation forbids it; its administrator can tell which values are allowed." ;;
+        quota) echo "A quota is used up: console.cloud.google.com/iam-admin/quotas shows it, and is where more is asked for." ;;
         denied) echo "You lack a permission for it." ;;
         not-yet | busy) echo "It has been waited for $PATIENCE s (PATIENCE)." ;;
     esac

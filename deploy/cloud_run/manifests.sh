@@ -50,8 +50,42 @@ extra_variables() {
     done
 }
 
-server_variables() {
+# The variables of a role of the server image, with SCALE=ha. The image makes all that Prefect needs of Redis's URL, which
+# contains the password: hence it is a secret.
+role_variables() {
+    printf -- '- {name: PREFECT_ROLE, value: %s}\n' "$1"
+}
+
+redis_variables() { secret_variable PREFECT_REDIS_MESSAGING_URL "$REDIS_URL_SECRET"; }
+
+# So that what uses Redis is known before Redis is deleted.
+scale_annotation() { ! is_ha || echo 'prefect-supervisor/scale: ha'; }
+
+# What every process of the server image has that is not in its manifest, whatever its role.
+database_ca_variable() {
     if [[ $DB_SSL == verify-ca ]]; then printf -- '- {name: DB_SSL_ROOT_CERT, value: %s}\n' /etc/db-ca/server-ca.pem; fi
+}
+
+server_variables() {
+    if is_ha; then role_variables api; redis_variables; fi
+    common_variables
+}
+
+services_variables() {
+    role_variables services
+    redis_variables
+    common_variables
+}
+
+migrate_variables() {
+    role_variables migrate
+    database_ca_variable
+    extra_variables SERVER
+}
+
+# The services process has the password as well: its automations call the API within the process.
+common_variables() {
+    database_ca_variable
     if has_password; then secret_variable PREFECT_SERVER_API_AUTH_STRING "$AUTH_SECRET"; fi
     extra_variables SERVER
 }
@@ -69,12 +103,36 @@ grants_variables() {
     if [[ $DB_SSL == verify-ca ]]; then printf -- '- {name: PGSSLROOTCERT, value: %s}\n' /etc/db-ca/server-ca.pem; fi
 }
 
-db_ca_mount() {
-    [[ $DB_SSL != verify-ca ]] || printf '%s\n' "volumeMounts:" "- {name: db-ca, mountPath: /etc/db-ca}"
+# The certificates that are mounted: of the database's CA with DB_SSL=verify-ca, of Redis's with SCALE=ha.
+db_ca_mount() { mounts_of db-ca; }
+db_ca_volume() { volumes_of db-ca; }
+server_mounts() { mounts_of db-ca redis-ca; }
+server_volumes() { volumes_of db-ca redis-ca; }
+
+# ca_secret NAME: the secret that it is mounted from, or nothing if it is not.
+ca_secret() {
+    case $1 in
+        db-ca) if [[ $DB_SSL == verify-ca ]]; then echo "$DB_CA_SECRET"; fi ;;
+        redis-ca) if is_ha; then echo "$REDIS_CA_SECRET"; fi ;;
+    esac
 }
 
-db_ca_volume() {
-    [[ $DB_SSL != verify-ca ]] ||
-        printf '%s\n' "volumes:" "- name: db-ca" "  secret:" "    secretName: $DB_CA_SECRET" \
+mounts_of() {
+    local each title=volumeMounts:
+    for each; do
+        [[ -n $(ca_secret "$each") ]] || continue
+        printf '%s\n' ${title:+"$title"} "- {name: $each, mountPath: /etc/$each}"
+        title=
+    done
+}
+
+volumes_of() {
+    local each secret title=volumes:
+    for each; do
+        secret=$(ca_secret "$each")
+        [[ -n $secret ]] || continue
+        printf '%s\n' ${title:+"$title"} "- name: $each" "  secret:" "    secretName: $secret" \
             "    items:" "    - {key: latest, path: server-ca.pem}"
+        title=
+    done
 }

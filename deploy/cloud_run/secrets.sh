@@ -7,6 +7,18 @@ make_secret() {
         run gcloud secrets create "$1" --replication-policy=user-managed --locations="$REGION"
 }
 
+# keep_in_secret SECRET NAME: its newest version is the value of the variable NAME; another one is added only if it is not.
+keep_in_secret() {
+    local newest
+    make_secret "$1"
+    show_line "[[ \$($(shown gcloud secrets versions access latest --secret="$1")) == \"\$$2\" ]] ||"
+    if ! $dry_run; then
+        answer_unless_missing newest gcloud secrets versions access latest --secret="$1"
+        [[ $newest != "${!2}" ]] || return 0
+    fi
+    run_with_secret %s "$2" gcloud secrets versions add "$1" --data-file=-
+}
+
 # let_read ACCOUNT SECRET
 let_read() {
     run gcloud secrets add-iam-policy-binding "$2" --member="serviceAccount:$1" \

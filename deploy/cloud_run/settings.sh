@@ -8,9 +8,22 @@ define_settings() {
     setting REGION us-central1 matches '^[a-z]+-[a-z]+[0-9]+$' "a region is such as us-central1"
     setting NAME prefect is_name 20 2
 
+    # ha: several API servers, a process for the background services, and Redis between them (high-availability.sh).
+    setting SCALE single one_of single ha
+
     setting SERVER_SERVICE "$NAME-server" is_name 49
     setting WORKER_SERVICE "$NAME-worker" is_name 49
     setting REPO_NAME "$NAME-repo" is_name 63
+
+    # With SCALE=ha alone. The shortest and longest names of a Redis instance are those of its API.
+    setting API_INSTANCES 2 is_number
+    setting API_MAX_INSTANCES 3 is_number
+    setting SERVICES_POOL "$NAME-services" is_name 49
+    setting MIGRATE_JOB "$NAME-migrate" is_name 49
+    setting REDIS_INSTANCE "$NAME-redis" is_name 40
+    setting REDIS_TIER standard one_of basic standard
+    setting REDIS_SIZE 1 matches '^[1-9][0-9]{0,2}$' "an amount in GB is such as 1"
+    setting DB_MAX_CONNECTIONS '' matches '^([1-9][0-9]{1,5})?$' "a number such as 200 is needed"
 
     setting DB_INSTANCE new one_of new existing
     setting DB_INSTANCE_NAME "$NAME-db" is_name 84
@@ -88,7 +101,12 @@ derive_names() {
     DB_IAM_USER=$DB_USER@$PROJECT_ID.iam
     # The temporary administrator, the CA's secret and verify's job have no setting of their own.
     GRANTS_USER=$NAME-grants DB_CA_SECRET=$NAME-db-ca VERIFY_JOB=$NAME-verify
+    # Those of Redis have none either.
+    REDIS_URL_SECRET=$NAME-redis-url REDIS_CA_SECRET=$NAME-redis-ca
     IMAGES=$REGION-docker.pkg.dev/$PROJECT_ID/$REPO_NAME
+    # How many servers answer requests.
+    SERVER_MIN=1 SERVER_MAX=1
+    if is_ha; then SERVER_MIN=$API_INSTANCES SERVER_MAX=$API_MAX_INSTANCES; fi
     # A network of this project goes by its name; a shared one needs its project too.
     NETWORK_PATH=$PSC_NETWORK_NAME SUBNET_PATH=$SUBNET PSC_PROJECTS=$PROJECT_ID
     if [[ $NETWORK_PROJECT != "$PROJECT_ID" ]]; then
@@ -102,3 +120,5 @@ derive_names() {
 }
 
 has_password() { [[ $ACCESS != public ]]; }
+
+is_ha() { [[ $SCALE == ha ]]; }

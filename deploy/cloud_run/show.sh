@@ -27,7 +27,8 @@ expanding() {
 }
 
 # show_line TEXT: as it is.
-show_line() { printf '%s\n' "$1" >&3; }
+show_line() { printf '%s\n' "${1:+$indent}$1" >&3; }
+indent=
 
 show() { show_line "$(shown "$@")"; }
 

@@ -5,7 +5,7 @@
 shopt -s inherit_errexit
 program=$(basename "$0")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in settings-file checks settings failures show manifests apis; do
+for part in settings-file checks connections settings failures show manifests apis; do
     # shellcheck source-path=SCRIPTDIR disable=SC1090
     source "$here/$part.sh"
 done
@@ -54,6 +54,19 @@ step() {
     current_step=$1 advice=$2
     show_line ""
     show_line "# $1"
+}
+
+# if_on API FUNCTION: what the function deletes can only be there if the project's API is on.
+if_on() {
+    if $dry_run; then
+        show_line "if grep -qx $1 <<<\"\$ENABLED_APIS\"; then"
+        indent='    '
+        "$2"
+        indent=
+        show_line "fi"
+    elif ! is_known_to_be_off "$1"; then
+        "$2"
+    fi
 }
 
 # what_is_needed PROGRAM...: ends the script with one line when something is missing. A dry run needs nothing.
@@ -162,6 +175,25 @@ ask() {
 get_answer() {
     local command_input gone_is_fine wants_answer=true
     try_to "$@"
+}
+
+# ask_unless_missing NAME COMMAND...: the same, and nothing if there is no such object.
+ask_unless_missing() {
+    show_line "$1=\$($(shown "${@:2}"))"
+    if $dry_run; then
+        printf -v "$1" %s "$(later "$1")"
+    else
+        answer_unless_missing "$@"
+    fi
+}
+
+# answer_unless_missing NAME COMMAND...: without showing it.
+answer_unless_missing() {
+    local command_input gone_is_fine wants_answer=true missing_is_an_answer=true is_missing=false answer= name=$1
+    shift
+    try_to "$@"
+    if $is_missing; then answer=; fi
+    printf -v "$name" %s "$answer"
 }
 
 # create_unless_there DESCRIBE... -- RUN...: the second one is one of the functions above with its words.
