@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gcloud_texts
-from gcloud_texts import API_OFF, CASES, Call, api_error, failure
+from gcloud_texts import API_OFF, CASES, EXECUTION_FAILED, QUOTA, Call, api_error, failure
 
 PROJECT = "my-cloud-project"
 _MEMBER = f"--member=serviceAccount:prefect-sa@{PROJECT}.iam.gserviceaccount.com"
@@ -56,6 +56,10 @@ monitoring policies list
 projects add-iam-policy-binding {PROJECT} {_MEMBER} --role=roles/cloudsql.instanceUser --condition=None --format=none
 projects describe {PROJECT}
 projects remove-iam-policy-binding {PROJECT} {_MEMBER} --role=roles/cloudsql.instanceUser --condition=None --format=none
+redis instances create r --region=us-central1 --network=n --enable-auth --transit-encryption-mode=server-authentication
+redis instances delete r --region=us-central1
+redis instances describe r --region=us-central1
+redis instances get-auth-string r --region=us-central1
 run jobs delete j --region=us-central1
 run jobs execute j --region=us-central1 --wait
 run jobs replace - --region=us-central1
@@ -111,6 +115,27 @@ def answers(call: Call, case: str) -> list[tuple[str, int, dict[str, Any]]]:
     policy = [("getIamPolicy", 200, {})]
     if case == "missing" and call.kind.missing_binding:
         return [*always, *policy]
+    if case == QUOTA:
+        name = f"projects/{PROJECT}/locations/us-central1/operations/operation-1"
+        text = gcloud_texts.begun_and_failed(call, case)
+        assert text
+        operation = {"name": name, "done": True, "error": json.loads(text.stderr.partition("create) ")[2])}
+        return [*always, ("GET", 200, operation), ("POST", 200, {"name": name, "done": False})]
+    if case == EXECUTION_FAILED:
+        states = {"ResourcesAvailable": "True", "Started": "True", "Completed": "False"}
+        conditions = [{"type": kind, "status": status} for kind, status in states.items()]
+        execution = {
+            "apiVersion": "run.googleapis.com/v1",
+            "kind": "Execution",
+            "metadata": {
+                "name": f"{call.name}-abcde",
+                "namespace": PROJECT,
+                "generation": 1,
+                "labels": {"cloud.googleapis.com/location": "us-central1"},
+            },
+            "status": {"observedGeneration": 1, "conditions": conditions, "logUri": "https://console.cloud.google.com"},
+        }
+        return [*always, ("", 200, execution)]
     error = api_error(call, case)
     assert error
     mine = [("", error.code, error.body())]
@@ -205,7 +230,7 @@ def main() -> None:
             words = line.split()
             call = Call(words)
             path = " ".join(call.path)
-            for case in CASES:
+            for case in (*CASES, QUOTA, EXECUTION_FAILED):
                 # With an API that is off it would upload the sources first.
                 sources = str(folder / "sources") if case != API_OFF else "--no-source"
                 argv = [
@@ -221,6 +246,7 @@ def main() -> None:
                 compared += 1
                 # A dot for each second that it took.
                 text = re.sub(r"^\.+(?=failed)", "", text, flags=re.MULTILINE)
+                text = re.sub(r"(?<=\w)\.{3,}(?=done|failed)", "...", text)
                 if (code, text.strip()) != (expected.exit_code, expected.stderr.strip()):
                     wrong += 1
                     print(f"{line}, {case}: gcloud ended with {code} and said\n{text}\nnot\n{expected.stderr}")

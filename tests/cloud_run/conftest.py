@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from google_cloud import GoogleCloud, Prepare
+from prefect_answers import Prefect
 from google_emulator.client import GoogleEmulator
 
 
@@ -48,6 +50,17 @@ def prepare(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepare
         return cloud
 
     return prepare
+
+
+@pytest.fixture
+def prefect() -> Iterator[Prefect]:
+    prefect = Prefect()
+    thread = threading.Thread(target=prefect.server.serve_forever, daemon=True)
+    thread.start()
+    yield prefect
+    prefect.server.shutdown()
+    prefect.server.server_close()
+    thread.join()
 
 
 @pytest.fixture(scope="module")

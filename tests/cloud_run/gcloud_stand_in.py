@@ -20,6 +20,7 @@ STAND_IN_IAM_DELAY        a new account or right is known everywhere only after 
 STAND_IN_API_DELAY        an API that is switched on can be used only after so many more commands
 STAND_IN_JOB_HANGS        a pipe: a job writes its process id to it and then hangs
 STAND_IN_INSTANCE_STATE   of the Cloud SQL instance, instead of RUNNABLE
+STAND_IN_REDIS_STATE      of the instance of Redis, instead of READY
 STAND_IN_REGION           the only region that has anything, instead of us-central1
 STAND_IN_SERVICE_URL      of the Cloud Run service, instead of one on run.app
 STAND_IN_KEEP_SECRET      a file for the text of a secret that is made
@@ -307,7 +308,8 @@ class Cloud:
         if not self.project:
             # core/properties.py, RequiredPropertyError.
             refuse("The required property [project] is not currently set.")
-        if os.environ.get("CLOUDSDK_CORE_DISABLE_PROMPTS") != "1" and "delete" in command:
+        asks = "delete" in command or "--enable-auth" in flags
+        if os.environ.get("CLOUDSDK_CORE_DISABLE_PROMPTS") != "1" and asks:
             # core/console/console_io.py, UnattendedPromptError.
             refuse("This prompt could not be answered because you are not in an interactive session.")
         for flag in ("--region", "--location", "--locations"):
@@ -337,7 +339,8 @@ class Cloud:
             case "compute networks create":
                 self.make(self.path("network", name, project), {})
             case "compute networks delete":
-                self.remove(self.path("network", name, project), "subnet ")
+                # A peering is the network's as long as there is an instance of Redis.
+                self.remove(self.path("network", name, project), "subnet ", "redis ")
             case "compute networks subnets create":
                 network = self.path("network", flags["--network"], project)
                 google_access = flags.get("--enable-private-ip-google-access", False)
@@ -388,6 +391,22 @@ class Cloud:
                     as_superuser(f'DROP ROLE "{name}"')
                 self.remove(user)
 
+            case "redis instances create":
+                self.make_redis(name, flags)
+            case "redis instances describe":
+                self.describe_redis(name, flags)
+            case "redis instances get-auth-string":
+                self.get(f"redis {name}")
+                if "private" not in flags["--format"]:
+                    # gcloud logs what it prints, too (core/resource/resource_printer_base.py, ResourcePrinter.__init__).
+                    log(read(f"{HOME}/secrets/AUTH of {name}"), [], {})
+                flags["--format"] = flags["--format"].replace("[private]", "")
+                self.answer(flags, {"value(authString)": read(f"{HOME}/secrets/AUTH of {name}")})
+            case "redis instances delete":
+                self.remove(f"redis {name}")
+                if not self._keep_all:
+                    os.unlink(f"{HOME}/secrets/AUTH of {name}")
+
             case "secrets create":
                 self.make(f"secret {name}", {"versions": 0})
                 if "--data-file" in flags:
@@ -431,9 +450,10 @@ class Cloud:
             case "run services remove-iam-policy-binding":
                 self.unbind(f"service {name}/", flags)
             case "run services describe":
-                self.get(f"service {name}")
+                annotations = self.get(f"service {name}")["metadata"]["annotations"]
                 url = os.environ.get("STAND_IN_SERVICE_URL", f"https://{name}-abcdefghij-uc.a.run.app")
-                self.answer(flags, {"value(status.url)": url})
+                scale = "value(metadata.annotations.'prefect-supervisor/scale')"
+                self.answer(flags, {"value(status.url)": url, scale: annotations.get("prefect-supervisor/scale", "")})
             case "run worker-pools replace":
                 self.replace_from_yaml("WorkerPool", "pool")
             case "run worker-pools delete":
@@ -524,6 +544,7 @@ class Cloud:
             flags,
             {
                 "value(state)": os.environ.get("STAND_IN_INSTANCE_STATE", "RUNNABLE"),
+                "value(settings.tier)": instance["tier"],
                 "value(pscServiceAttachmentLink)": f"projects/tenant/regions/{REGION}/serviceAttachments/{name}",
                 "value(serverCaCert.cert)": f"-----BEGIN CERTIFICATE-----\nof {name}\n-----END CERTIFICATE-----",
                 "value(region)": REGION,
@@ -532,6 +553,39 @@ class Cloud:
                 ),
             },
         )
+
+    # Memorystore for Redis
+
+    def make_redis(self, name: str, flags: dict[str, Any]) -> None:
+        """docs.cloud.google.com/memorystore/docs/redis/networking: a network of another project is reached by private
+        services access alone. terraform-google-modules/terraform-google-memorystore issue 107 has this text."""
+        network = self.path("network", flags.get("--network", "default"), self.project)
+        if " in " in network and flags.get("--connect-mode") != "private-service-access":
+            refuse("INVALID_ARGUMENT: authorized_network must exist in the same project as redis instance")
+        self.make(f"redis {name}", {flag.removeprefix("--"): flags[flag] for flag in sorted(flags)}, network)
+        import uuid
+
+        # "a randomly generated string of 36 characters", new for each instance
+        # (cloud.google.com/memorystore/docs/redis/auth-overview).
+        os.makedirs(f"{HOME}/secrets", exist_ok=True)
+        write(f"{HOME}/secrets/AUTH of {name}", str(uuid.uuid4()) if "--enable-auth" in flags else "")
+
+    def describe_redis(self, name: str, flags: dict[str, Any]) -> None:
+        instance = self.get(f"redis {name}")
+        if "--format" not in flags:
+            return
+        encrypted = instance.get("transit-encryption-mode", "").lower() == "server-authentication"
+        certificate = f"-----BEGIN CERTIFICATE-----\nof {name}\n-----END CERTIFICATE-----"
+        answers = {
+            "value(state)": os.environ.get("STAND_IN_REDIS_STATE", "READY"),
+            "value(transitEncryptionMode)": "SERVER_AUTHENTICATION" if encrypted else "DISABLED",
+            "value(host)": "10.37.64.3",
+            # 6378 is the port with encryption (cloud.google.com/memorystore/docs/redis/about-in-transit-encryption).
+            "value(port)": "6378" if encrypted else "6379",
+        }
+        if flags.get("--flatten") == "serverCaCerts[]":
+            answers["value(serverCaCerts.cert)"] = certificate if encrypted else ""
+        self.answer(flags, answers)
 
     # Secrets
 

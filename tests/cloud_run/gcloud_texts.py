@@ -24,6 +24,9 @@ DENIED = "permission-denied"
 NOT_PROPAGATED = "iam-not-propagated"
 POLICY = "organisation-policy"
 CASES = (MISSING, API_OFF, DENIED, NOT_PROPAGATED, POLICY)
+# What only a few commands can end with, after they have begun.
+QUOTA = "quota-exhausted"
+EXECUTION_FAILED = "execution-failed"
 
 
 class Failure:
@@ -56,6 +59,8 @@ class ApiError:
 def failure(command: list[str], case: str) -> Failure | None:
     """What gcloud answers to the words of a command in that case; None if it cannot answer in that way."""
     call = Call(command)
+    if case in (QUOTA, EXECUTION_FAILED):
+        return begun_and_failed(call, case)
     if case not in CASES:
         raise ValueError(f"{case} is none of {', '.join(CASES)}")
     if case == MISSING and call.kind.missing_binding:
@@ -190,6 +195,10 @@ _KINDS: dict[str, Kind] = {
     "projects remove-iam-policy-binding": Kind(
         "cloudresourcemanager", url="projects instance [{project}:getIamPolicy]", missing_binding=True
     ),
+    "redis instances create": Kind("redis"),
+    "redis instances delete": Kind("redis", missing="describe"),
+    "redis instances describe": Kind("redis", missing="describe"),
+    "redis instances get-auth-string": Kind("redis", missing="describe"),
     "run jobs delete": Kind(
         "run",
         "run.jobs.delete",
@@ -303,6 +312,7 @@ _TITLES = {
     "compute": "Compute Engine API",
     "iam": "Identity and Access Management (IAM) API",
     "monitoring": "Cloud Monitoring API",
+    "redis": "Google Cloud Memorystore for Redis API",
     "run": "Cloud Run Admin API",
     "secretmanager": "Secret Manager API",
     "sqladmin": "Cloud SQL Admin API",
@@ -547,7 +557,7 @@ def refused_by_policy(call: Call) -> ApiError | None:
     if kind.policy == "bucket":
         message = "'us' violates constraint 'constraints/gcp.resourceLocations'"
         return ApiError(412, "", message, "GoogleCloudPlatform/esp-v2 issue 148")
-    if kind.api in ("artifactregistry", "compute", "run", "secretmanager", "sqladmin"):
+    if kind.api in ("artifactregistry", "compute", "redis", "run", "secretmanager", "sqladmin"):
         message = (
             "Request is disallowed by organization's constraints/gcp.restrictServiceUsage constraint for"
             f" 'projects/{PROJECT_NUMBER}' attempting to use service '{kind.api}.googleapis.com'."
@@ -689,6 +699,35 @@ def folded(line: str, indent: str) -> list[str]:
 
 
 # What comes after the first requests: gcloud has said what it does
+
+
+def begun_and_failed(call: Call, case: str) -> Failure | None:
+    path = " ".join(call.path)
+    if case == QUOTA and path == "redis instances create":
+        operation = f"projects/{call.project}/locations/{call.region}/operations/operation-1"
+        message = (
+            "Unable to create instance. System limit for internal resources has been reached. Please request higher limit"
+            " here: https://forms.gle/zY66qAosE75F6SNi7"
+        )
+        before = f"Create request issued for: [{call.name}]\nWaiting for operation [{operation}] to complete...\nfailed.\n"
+        text = f'{{\n  "code": 8,\n  "message": "{message}"\n}}'
+        source = "command_lib/util/apis/yaml_command_translator.py, AsyncOperationPoller.IsDone"
+        return Failure(before + call.line(text), f"{source}; GoogleCloudPlatform/python-docs-samples issue 4481")
+    if case == EXECUTION_FAILED and path == "run jobs execute":
+        # The last five characters of an execution's name are different each time.
+        execution = f"{call.name}-abcde"
+        page = f"https://console.cloud.google.com/run/jobs/executions/details/{call.region}/{execution}"
+        text = (
+            "The execution failed.\nView details about this execution by running:\n"
+            f"gcloud run jobs executions describe {execution}\n\nOr visit {page}?project={call.project}"
+        )
+        before = (
+            "Creating execution...\nProvisioning resources...done\nStarting execution...done\nRunning execution...failed\n"
+            "Executing job failed\n"
+        )
+        source = "command_lib/run/serverless_operations.py, RunJob, and messages_util.py, GetExecutionCreatedMessage"
+        return Failure(before + call.line(text), source)
+    return None
 
 
 def deploying(call: Call, name: str, region: str) -> str:

@@ -43,7 +43,8 @@ case $verb in
         case $path in
             ' run services' | ' projects' | ' artifacts docker images') ;;
             *)
-                if ! [[ -n $EVERYTHING_IS_THERE || $(<"$folder/made") == *"|$path $name|"* ]]; then
+                # What is asked of an instance of Redis is only asked when there has to be one.
+                if ! [[ -n $EVERYTHING_IS_THERE || $words == *' redis '*--format=* || $(<"$folder/made") == *"|$path $name|"* ]]; then
                     echo 'ERROR: NOT_FOUND: it was not found' >&2
                     exit 1
                 fi
@@ -55,8 +56,11 @@ case $words in
     'gcloud version'*) echo 578.0.0 ;;
     *'services list'*)
         printf '%s.googleapis.com\n' run sqladmin compute artifactregistry servicenetworking iam \
-            cloudresourcemanager secretmanager monitoring logging iap cloudbuild
+            cloudresourcemanager secretmanager monitoring logging iap cloudbuild redis
         ;;
+    *' redis '*'value(state)'*) echo READY ;;
+    *'value(transitEncryptionMode)'*) echo SERVER_AUTHENTICATION ;;
+    *'value(settings.tier)'*) echo db-custom-1-3840 ;;
     *'value(state)'*) echo RUNNABLE ;;
     *monitoring*list*) [[ -z $EVERYTHING_IS_THERE ]] || echo projects/1/things/1 ;;
     *--format=value*) echo an-answer ;;

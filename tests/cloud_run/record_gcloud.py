@@ -27,11 +27,14 @@ artifacts docker images describe
 artifacts repositories create
 artifacts repositories delete
 artifacts repositories describe
+auth application-default login
 auth configure-docker
+auth login
 auth print-identity-token
 beta monitoring channels create
 beta monitoring channels delete
 beta monitoring channels list
+beta run domain-mappings create
 beta run worker-pools delete
 beta run worker-pools replace
 beta sql instances create
@@ -48,26 +51,55 @@ compute networks describe
 compute networks subnets create
 compute networks subnets delete
 compute networks subnets describe
+compute routers create
+compute routers nats create
 config get-value
+config set
+iam service-accounts add-iam-policy-binding
 iam service-accounts create
 iam service-accounts delete
 iam service-accounts describe
+iam service-accounts keys create
+iam workload-identity-pools create
+iam workload-identity-pools create-cred-config
+iam workload-identity-pools providers create-oidc
+iap web add-iam-policy-binding
+logging read
 monitoring policies create
 monitoring policies delete
 monitoring policies list
 projects add-iam-policy-binding
 projects describe
 projects remove-iam-policy-binding
+redis instances create
+redis instances delete
+redis instances describe
+redis instances failover
+redis instances get-auth-string
+redis instances update
+run deploy
+run jobs create
 run jobs delete
 run jobs execute
+run jobs executions describe
+run jobs executions list
 run jobs replace
+run revisions describe
+run revisions list
 run services add-iam-policy-binding
 run services delete
 run services describe
+run services logs read
 run services remove-iam-policy-binding
 run services replace
+run services update
+run services update-traffic
 run worker-pools delete
+run worker-pools describe
 run worker-pools replace
+run worker-pools revisions list
+run worker-pools update
+run worker-pools update-instance-split
 secrets add-iam-policy-binding
 secrets create
 secrets delete
@@ -76,14 +108,23 @@ secrets remove-iam-policy-binding
 secrets versions access
 secrets versions add
 secrets versions describe
+secrets versions destroy
+secrets versions list
 services enable
 services list
+sql backups create
+sql backups list
+sql backups restore
 sql databases create
 sql databases delete
 sql databases describe
+sql generate-login-token
+sql instances clone
 sql instances create
 sql instances delete
 sql instances describe
+sql instances patch
+sql ssl server-ca-certs list
 sql users create
 sql users delete
 sql users describe

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _HEREDOC = re.compile(r" <<'?YAML'?\n(.*?)\nYAML$", re.DOTALL | re.MULTILINE)
 _INNER = re.compile(r"^(?:[A-Za-z_]+|for each in )=?\$\((.*?)\)(?:; do (.*) \"\$each\"; done)?$")
+_COMPARED = re.compile(r"^\[\[ \$\((.*?)\) == ")
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ def shown_commands(output: str) -> list[Shown]:
 
     commands = []
     for line in _HEREDOC.sub(number, output).splitlines():
-        inner = _INNER.match(line)
+        inner = _INNER.match(line) or _COMPARED.match(line)
         texts = [line.removesuffix(" ||")]
         if inner:
-            texts = [inner[1]] + ([f'{inner[2]} "${{each}}"'] if inner[2] else [])
+            each = inner[2] if inner.re is _INNER else None
+            texts = [inner[1]] + ([f'{each} "${{each}}"'] if each else [])
         for text in texts:
             text = re.sub(r"^printf .* \| (env ([A-Z_]+=\S+ )*)?", "", text)
             if text.startswith(("gcloud ", "docker ")):

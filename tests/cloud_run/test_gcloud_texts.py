@@ -12,7 +12,19 @@ import subprocess
 import pytest
 
 import gcloud_texts
-from gcloud_texts import API_OFF, CASES, DENIED, MISSING, NOT_PROPAGATED, POLICY, cases, commands, failure
+from gcloud_texts import (
+    API_OFF,
+    CASES,
+    DENIED,
+    EXECUTION_FAILED,
+    MISSING,
+    NOT_PROPAGATED,
+    POLICY,
+    QUOTA,
+    cases,
+    commands,
+    failure,
+)
 from google_cloud import HERE, LIMIT, PROJECT, SCRIPTS, GoogleCloud
 
 ACCOUNT = f"prefect-sa@{PROJECT}.iam.gserviceaccount.com"
@@ -20,12 +32,14 @@ MEMBER = f"--member=serviceAccount:{ACCOUNT}"
 READS = "--role=roles/secretmanager.secretAccessor"
 # These ask no API.
 LOCAL = ("auth configure-docker", "config get-value", "version")
+# These stand in the scripts' messages alone.
+SHOWN_TO_THE_USER = ("config set", "logging read", "run services logs read", "sql instances patch")
 
 
 @pytest.fixture
 def project(cloud: GoogleCloud) -> GoogleCloud:
     """One in which all APIs are on and nothing else is there."""
-    apis = ("artifactregistry", "cloudbuild", "compute", "iam", "run", "secretmanager", "sqladmin")
+    apis = ("artifactregistry", "cloudbuild", "compute", "iam", "redis", "run", "secretmanager", "sqladmin")
     cloud.gcloud("services", "enable", *(f"{api}.googleapis.com" for api in apis))
     cloud.forget_commands()
     return cloud
@@ -54,7 +68,7 @@ def test_every_command_of_the_scripts_has_its_texts() -> None:
     found = commands_of_the_scripts()
     assert len(found) > 40
     known = set(commands())
-    assert {command.removeprefix("beta ") for command in found} - set(LOCAL) <= known
+    assert {command.removeprefix("beta ") for command in found} - {*LOCAL, *SHOWN_TO_THE_USER} <= known
 
 
 @pytest.mark.parametrize("command", commands())
@@ -106,6 +120,9 @@ COMMANDS = [
     f"projects remove-iam-policy-binding {PROJECT} {MEMBER} --role=roles/cloudsql.instanceUser --condition=None",
     "artifacts repositories describe r --location=us-central1",
     f"artifacts docker images describe us-central1-docker.pkg.dev/{PROJECT}/r/i:v1",
+    "redis instances describe r --region=us-central1 --format=value(state)",
+    "redis instances get-auth-string r --region=us-central1 --format=value[private](authString)",
+    "redis instances delete r --region=us-central1",
     "run services describe s --region=us-central1 --format=value(status.url)",
     "run services delete s --region=us-central1",
     "run jobs delete j --region=us-central1",
@@ -127,6 +144,27 @@ def test_the_stand_in_prints_the_text_of_an_api_that_is_off(cloud: GoogleCloud) 
     for command in COMMANDS[:3]:
         answer = failure(command.split(), API_OFF)
         assert answer is not None and run(cloud, command.split()).stderr == answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "case", "says"),
+    [
+        (
+            "redis instances create r --region=us-central1 --network=n --enable-auth",
+            QUOTA,
+            "System limit for internal resources has been reached",
+        ),
+        ("run jobs execute j --region=us-central1 --wait", EXECUTION_FAILED, "The execution failed."),
+    ],
+)
+def test_what_only_fails_after_it_has_begun_has_its_own_text(
+    command: str, case: str, says: str, project: GoogleCloud
+) -> None:
+    answer = failure(command.split(), case)
+    assert answer is not None and says in answer.stderr and len(answer.source) > 10
+    result = run(project, command.split(), STAND_IN_FAIL=f"each-{case} gcloud {command.partition(' --')[0]}")
+    assert (result.returncode, result.stderr) == (1, answer.stderr)
+    assert failure(["secrets", "describe", "s"], case) is None
 
 
 @pytest.mark.parametrize("case", CASES)

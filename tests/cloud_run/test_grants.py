@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import take_block
 from google_cloud import LIMIT, PROJECT, GoogleCloud
 from google_emulator.client import GoogleEmulator
 
@@ -77,6 +78,19 @@ def test_the_account_may_make_tables_and_finds_pg_trgm(
         cloud.succeed("setup", DB_SCHEMA=schema)
         result = database.psql(IAM_USER, f'SET search_path TO "{schema}", public; {CAN_CREATE}')
         assert result.returncode == 0, result.stderr
+
+
+def test_the_statements_for_cloud_sql_studio_grant_the_same(cloud: GoogleCloud, database: Database) -> None:
+    assert cloud.script("setup", STAND_IN_FAIL="each gcloud run jobs execute").returncode != 0
+    # As `gcloud sql users create --type=BUILT_IN` makes it.
+    rights = "LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser PASSWORD 'of-the-console'"
+    database.as_superuser(f'CREATE ROLE "{ADMINISTRATOR}" {rights}', database="postgres")
+    statements = take_block("docs/google-cloud.md", "SET ROLE cloudsqlsuperuser")
+    statements = statements.replace("prefect-sa@my-project.iam", IAM_USER)
+    granted = database.psql(ADMINISTRATOR, statements, password="of-the-console")
+    assert granted.returncode == 0, granted.stderr
+    result = database.psql(IAM_USER, CAN_CREATE)
+    assert result.returncode == 0, result.stderr
 
 
 def test_before_the_grants_the_account_may_not(cloud: GoogleCloud, database: Database) -> None:

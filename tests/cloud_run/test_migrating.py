@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import take_block
 from google_cloud import LIMIT, REPOSITORY
 from google_emulator.client import GoogleEmulator
 
@@ -25,7 +26,14 @@ def section() -> str:
 
 
 def sql_blocks() -> list[str]:
-    return re.findall(r"^ *```sql\n(.*?)^ *```", section(), re.DOTALL | re.MULTILINE)
+    """In the document's order."""
+    blocks = [
+        take_block("docs/migrating.md", "CREATE ROLE prefect_owner"),
+        take_block("docs/migrating.md", "REASSIGN OWNED BY old"),
+        take_block("docs/migrating.md", "SELECT tableowner"),
+        take_block("docs/migrating.md", 'REASSIGN OWNED BY "prefect-sa@PROJECT.iam"'),
+    ]
+    return [block.replace("PROJECT", "my-project") for block in blocks]
 
 
 def refused_statements() -> list[tuple[str, str]]:

@@ -16,9 +16,13 @@ from google_cloud import HERE, SCRIPTS
 from shown_commands import shown_commands
 
 SCHEMA = json.loads((HERE / "cloud_run_schema.json").read_text())
-FILES = ["service.yaml", "worker-pool.yaml", "grants-job.yaml", "verify-job.yaml"]
-# An annotation of our own is none of Cloud Run's.
-OUR_ANNOTATION = "prefect-supervisor/deployed-at"
+FILES = [
+    *("service.yaml", "worker-pool.yaml", "grants-job.yaml", "verify-job.yaml"),
+    # SCALE=ha has these besides.
+    *("services-pool.yaml", "migrate-job.yaml"),
+]
+# Annotations of our own are none of Cloud Run's.
+OUR_ANNOTATIONS = ("prefect-supervisor/deployed-at", "prefect-supervisor/scale")
 SCALARS = {"string": str, "integer": int, "boolean": bool}
 
 
@@ -38,7 +42,7 @@ def errors_in(document: Any) -> list[str]:
         (template, document["spec"]["template"]["metadata"]),
     ):
         for name in metadata.get("annotations", {}):
-            if name != OUR_ANNOTATION and resource not in SCHEMA["annotations"].get(name, []):
+            if name not in OUR_ANNOTATIONS and resource not in SCHEMA["annotations"].get(name, []):
                 errors.append(f"{kind}: {resource} has no annotation {name}")
     return errors
 
@@ -86,6 +90,7 @@ ALL_SETTINGS = {
     "WORKER_SECRET_TOKEN": "our-token:3",
 }
 IAP = {"IAP": "yes", "WORKER_COUNT": "0", "ACCESS": "public"}
+HA = {"SCALE": "ha", "DB_TIER": "db-custom-1-3840"}
 
 
 def filled(**settings: str) -> list[Any]:
@@ -107,12 +112,13 @@ def filled(**settings: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, ALL_SETTINGS, ALL_SETTINGS | {"ACCESS": "internal"}, {"ACCESS": "public"}, IAP],
-    ids=["defaults", "all", "internal", "public", "IAP"],
+    [{}, ALL_SETTINGS, ALL_SETTINGS | {"ACCESS": "internal"}, {"ACCESS": "public"}, IAP, HA, HA | ALL_SETTINGS, HA | IAP],
+    ids=["defaults", "all", "internal", "public", "IAP", "ha", "ha-all", "ha-IAP"],
 )
 def test_cloud_run_knows_what_the_scripts_make_of_the_files(settings: dict[str, str]) -> None:
     documents = filled(**settings)
-    assert len(documents) == 2 + (settings.get("WORKER_COUNT") != "0") + (settings.get("ACCESS") == "internal")
+    more = 2 if settings.get("SCALE") == "ha" else 0
+    assert len(documents) == 2 + (settings.get("WORKER_COUNT") != "0") + (settings.get("ACCESS") == "internal") + more
     for document in documents:
         assert errors_in(document) == []
         names = [variable["name"] for variable in container(document)["env"]]
@@ -209,7 +215,10 @@ def test_a_mistake_would_be_seen(file: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("file", "path"), [("service.yaml", "/startupz"), ("worker-pool.yaml", "/livez")])
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [("service.yaml", "/startupz"), ("worker-pool.yaml", "/livez"), ("services-pool.yaml", "/startupz")],
+)
 def test_the_startup_probe_has_the_longest_time_that_cloud_run_allows(file: str, path: str) -> None:
     """No start is tried here: the file is read, since Direct VPC egress may take a minute to come up, and Prefect's start
     takes many times longer on a slow processor. The most is 240 s for a startup probe (Cloud Run, "Configure container
@@ -220,13 +229,13 @@ def test_the_startup_probe_has_the_longest_time_that_cloud_run_allows(file: str,
     assert probe["httpGet"] == {"path": path, "port": 8081}
 
 
-@pytest.mark.parametrize("file", ["service.yaml", "worker-pool.yaml"])
+@pytest.mark.parametrize("file", ["service.yaml", "worker-pool.yaml", "services-pool.yaml"])
 def test_every_probe_asks_the_supervisor_and_keeps_to_the_limits_of_cloud_run(file: str) -> None:
     probes = {name: probe for name, probe in container(load(file)).items() if name.endswith("Probe")}
     # A worker pool has no readiness probe.
     names = ["livenessProbe", "readinessProbe", "startupProbe"]
     assert sorted(probes) == (names if file == "service.yaml" else [names[0], names[2]])
-    startup = "/startupz" if file == "service.yaml" else "/livez"
+    startup = "/livez" if file == "worker-pool.yaml" else "/startupz"
     paths = {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": startup}
     for name, probe in probes.items():
         assert probe["httpGet"] == {"path": paths[name], "port": 8081}
@@ -235,7 +244,7 @@ def test_every_probe_asks_the_supervisor_and_keeps_to_the_limits_of_cloud_run(fi
 
 
 def test_the_server_is_one_instance_with_its_cpu_and_gen2() -> None:
-    service = load("service.yaml")
+    service = named(filled(), "prefect-server")
     annotations = service["metadata"]["annotations"] | service["spec"]["template"]["metadata"]["annotations"]
     # At the service's level, across its revisions (docs.cloud.google.com/run/docs/configuring/max-instances), and at that
     # of each.
@@ -245,8 +254,9 @@ def test_the_server_is_one_instance_with_its_cpu_and_gen2() -> None:
     assert annotations["run.googleapis.com/execution-environment"] == "gen2"
 
 
-def test_the_server_has_a_token_for_the_database_alone_and_rotates_it_in_place() -> None:
-    environment = {variable["name"]: variable["value"] for variable in container(load("service.yaml"))["env"]}
+@pytest.mark.parametrize("file", ["service.yaml", "services-pool.yaml", "migrate-job.yaml"])
+def test_the_server_has_a_token_for_the_database_alone_and_rotates_it_in_place(file: str) -> None:
+    environment = {variable["name"]: variable["value"] for variable in container(load(file))["env"]}
     assert environment["SUPERVISOR_TOKEN_SCOPE"] == "https://www.googleapis.com/auth/sqlservice.login"
     assert environment["SUPERVISOR_ROTATION"] == "in-place"
 

@@ -42,7 +42,9 @@ def test_step_2_the_worker_is_online(browser: Browser) -> None:
     browser.keep_screenshot("2-work-pool")
 
 
-def test_step_3_the_deployment_is_there(browser: Browser) -> None:
+def test_step_3_the_deployment_is_there(system: System, browser: Browser) -> None:
+    # The page asks for the list when it is opened, and the worker makes the deployment some time after it is online.
+    system.deployment()
     browser.open("/v2/deployments")
     browser.wait_for_text("simple-flow", "cloud-run-deployment")
     browser.keep_screenshot("3-deployments")

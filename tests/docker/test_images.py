@@ -31,15 +31,6 @@ def text_of(dockerfile: str) -> str:
     return (REPOSITORY / "docker" / dockerfile / "Dockerfile").read_text()
 
 
-def test_both_dockerfiles_build_the_program_by_the_same_lines() -> None:
-    def build_stage(dockerfile: str) -> str:
-        found = re.search(r"^ARG DEBIAN_IMAGE.*?(?=^FROM \$\{PREFECT_IMAGE\})", text_of(dockerfile), re.M | re.S)
-        assert found
-        return found.group()
-
-    assert build_stage("server") == build_stage("worker")
-
-
 @pytest.mark.parametrize("dockerfile", ["server", "worker", "google_emulator"])
 def test_the_base_is_one_version_of_prefect_and_can_be_another(dockerfile: str) -> None:
     """The tutorial's tag, 3-python3.11, moves with each release of Prefect, whose migrations can't be undone by going back
@@ -51,8 +42,9 @@ def test_the_base_is_one_version_of_prefect_and_can_be_another(dockerfile: str) 
     assert "${PREFECT_VERSION}" in arguments["PREFECT_IMAGE"]
 
 
-def test_compose_builds_on_the_same_version() -> None:
-    text = (REPOSITORY / "docker/compose.yaml").read_text()
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.scale.yaml"])
+def test_compose_builds_on_the_same_version(file: str) -> None:
+    text = (REPOSITORY / "docker" / file).read_text()
     assert re.findall(r"PREFECT_VERSION: (.*)", text) == [f"${{PREFECT_VERSION:-{VERSION}}}"] * 2
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
 # The longest that a page may take on a busy machine, in seconds.
-PAGE_LIMIT = 120
+PAGE_LIMIT = 300
 
 
 class Browser:
@@ -49,6 +50,10 @@ class Browser:
     def open(self, path: str) -> None:
         self._driver.get(self._ui + path)
 
+    def go_back(self) -> None:
+        """By the browser's button, which loads a page of the UI no second time."""
+        self._driver.back()
+
     def text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text
 
@@ -57,7 +62,10 @@ class Browser:
             body = self.text()
             return all(text in body for text in texts)
 
-        WebDriverWait(self._driver, PAGE_LIMIT).until(there, f"{texts} on {self._driver.current_url}")
+        try:
+            WebDriverWait(self._driver, PAGE_LIMIT).until(there)
+        except TimeoutException:
+            raise AssertionError(f"no {texts} on {self._driver.current_url}, which shows:\n{self.text()}") from None
 
     def click(self, selector: str, text: str) -> None:
         """The element of that selector whose text is `text`."""

@@ -6,6 +6,7 @@ that command. What one of them waits for is an event that a test or another proc
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -227,6 +228,18 @@ def makes_orphans(count: str, orphan: str = "") -> None:
         os.wait()
     say("made")
     time.sleep(600)
+
+
+def makes_orphans_for_ever() -> None:
+    """Makes grandchildren whose parent has ended, again and again, and says so after each hundred."""
+    for number in itertools.count(1):
+        if os.fork() == 0:
+            os.fork()
+            os._exit(0)
+        os.wait()
+        time.sleep(0.01)
+        if number % 100 == 0:
+            say("made")
 
 
 def serves_health(folder: str, end: str = "at once") -> None:

@@ -1,15 +1,16 @@
-"""docker/compose.yaml, started for a test."""
+"""The project's compose files, started for a test: what they share, and docker/compose.yaml."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 
 from log_lines import parse_log_line
@@ -18,7 +19,7 @@ from google_emulator.client import GoogleEmulator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The longest that a step of a run may take on a busy machine, in seconds.
-RUN_LIMIT = 180
+RUN_LIMIT = 600
 DEPLOYMENT = "simple-flow/cloud-run-deployment"
 # The flow's run waits for it, so that a test can have something happen while the run is Running.
 PERMISSION = "/tmp/may-go-on"
@@ -109,29 +110,78 @@ def is_ready(health: str) -> bool:
     return False
 
 
-@contextmanager
-def start_system(folder: Path, password: str | None = None) -> Iterator[System]:
-    # The engine sets SO_REUSEADDR on the ports that it publishes, so it takes them although they are reserved.
-    ports = {name: ReservedPort() for name in ("PREFECT_PORT", "HEALTH_PORT", "EMULATOR_PORT")}
-    environment = os.environ | {name: str(port.number) for name, port in ports.items()} | {"TOKEN_LIFE": "1h"}
+def waiting_flow(folder: Path) -> Path:
+    """The worker's flow, whose runs wait for let_runs_go_on()."""
     flow = (REPOSITORY / "docker/worker/flow.py").read_text()
     assert flow.count(LOG_CALL) == 1
-    if password:
-        environment |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     flow = flow.replace("@task\n", f"{WAIT}\n@task\n").replace(LOG_CALL, f"wait_for_permission()\n    {LOG_CALL}")
     (folder / "flow.py").write_text(flow)
     (folder / "flow.py").chmod(0o644)
-    (folder / "override.yaml").write_text(OVERRIDE.format(flow=folder / "flow.py"))
-    files = ["-f", str(REPOSITORY / "docker/compose.yaml"), "-f", str(folder / "override.yaml")]
-    command = [*compose_command(), *files, "-p", f"test{os.getpid()}"]
-    address = {name: f"http://127.0.0.1:{port.number}" for name, port in ports.items()}
-    emulator = GoogleEmulator.elsewhere({"control": address["EMULATOR_PORT"]})
-    it = System(command, environment, address["PREFECT_PORT"], address["HEALTH_PORT"], emulator, password)
+    return folder / "flow.py"
+
+
+def containers_of(engine: docker.DockerClient, project: str, service: str) -> list[Any]:
+    """Those that run and those that have ended, in the order of their numbers."""
+    labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={service}"]
+    found = engine.containers.list(all=True, filters={"label": labels})
+    return sorted(found, key=lambda one: int(one.labels["com.docker.compose.container-number"]))
+
+
+def project_of(command: Sequence[str]) -> str:
+    return command[command.index("-p") + 1]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A compose file with an override of its own, and ports and a name that nobody else has."""
+
+    command: list[str]
+    environment: dict[str, str]
+    address: dict[str, str]
+    """By the variable that names the port."""
+
+    @property
+    def emulator(self) -> GoogleEmulator:
+        return GoogleEmulator.elsewhere({"control": self.address["EMULATOR_PORT"]})
+
+
+@contextmanager
+def compose_project(
+    folder: Path, file: str, override: str, ports: Sequence[str], variables: Mapping[str, str]
+) -> Iterator[Project]:
+    """All that it has started is removed at the end."""
+    # The engine sets SO_REUSEADDR on the ports that it publishes, so it takes them although they are reserved.
+    reserved = {name: ReservedPort() for name in (*ports, "EMULATOR_PORT")}
+    environment = os.environ | {name: str(port.number) for name, port in reserved.items()} | {"TOKEN_LIFE": "1h"}
+    (folder / "override.yaml").write_text(override.format(flow=waiting_flow(folder)))
+    files = ["-f", str(REPOSITORY / "docker" / file), "-f", str(folder / "override.yaml")]
+    it = Project(
+        [*compose_command(), *files, "-p", f"test{os.getpid()}"],
+        environment | dict(variables),
+        {name: f"http://127.0.0.1:{port.number}" for name, port in reserved.items()},
+    )
     try:
+        yield it
+    finally:
+        subprocess.run([*it.command, "down", "--volumes", "--timeout", "10"], env=it.environment, capture_output=True)
+        for port in reserved.values():
+            port.release()
+
+
+@contextmanager
+def start_system(folder: Path, password: str | None = None) -> Iterator[System]:
+    names = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+    variables = dict.fromkeys(names, password) if password else {}
+    with compose_project(folder, "compose.yaml", OVERRIDE, ("PREFECT_PORT", "HEALTH_PORT"), variables) as project:
+        address = project.address
+        it = System(
+            project.command,
+            project.environment,
+            address["PREFECT_PORT"],
+            address["HEALTH_PORT"],
+            project.emulator,
+            password,
+        )
         it.compose("up", "--detach", "--no-build")
         wait_until(lambda: is_ready(it.health), "the server to be ready", 300, pause=0.5)
         yield it
-    finally:
-        subprocess.run([*command, "down", "--volumes", "--timeout", "10"], env=environment, capture_output=True)
-        for port in ports.values():
-            port.release()

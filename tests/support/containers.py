@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 IAM_USER = "prefect-sa@my-project.iam"
 DATABASE = "prefect"
 # Prefect starts in about 8 s on a processor of its own.
-START_LIMIT = 300.0
+START_LIMIT = 600.0
 # The container has no root user, a read-only root, and the memory and processor of Cloud Run's smallest instance.
 CONFINED: dict[str, Any] = {
     "user": "10001:10001",

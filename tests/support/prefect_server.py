@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 # Imports and the migrations of an empty database, on cores that other tests load as well.
-START_LIMIT = 150.0
+START_LIMIT = 600.0
 
 
 def prefect_environment(folder: Path) -> dict[str, str]:

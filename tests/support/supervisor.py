@@ -15,7 +15,8 @@ it replaced by `port`. Health is answered on `health_port` unless `health=False`
 from. `terminal=True` gives it a controlling terminal of its own, which `type_keys()` writes to. `through`
 is a command that starts it, such as `env --ignore-signal=PIPE`.
 
-Lines of the child on the same standard output are in `output`, the supervisor's in `log`, all in `lines`.
+Lines of the child on the same standard output are in `output`, the supervisor's in `log`, all in `lines`; of each the
+newest `keep`, or all.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ import itertools
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +53,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # PREFECT_SUPERVISOR_BINARY names another build, such as the one with AddressSanitizer.
 BINARY = Path(os.environ.get("PREFECT_SUPERVISOR_BINARY", REPOSITORY / "build/release/prefect-supervisor"))
 
+# How a report of AddressSanitizer, LeakSanitizer or UndefinedBehaviorSanitizer begins.
+SANITIZER_REPORT = re.compile(r"==\d+==\s?ERROR: \w+Sanitizer|: runtime error: ")
+
 # Of all supervisors that one run of pytest starts, in all of its workers.
 RUN_MARK = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"run-{os.getpid()}")
 _numbers = itertools.count(1)
 
 # Generous, for the machine may be slow. Only a test that fails waits for so long.
-LIMIT = 60.0
+LIMIT = 180.0
 
 DATABASE = {"DB_USER": "prefect-sa@my-project.iam", "DB_IP": "127.0.0.1", "DB_NAME": "prefect"}
 
@@ -133,6 +139,7 @@ class Supervisor:
         through: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
         directory: Path | None = None,
+        keep: int | None = None,
     ) -> None:
         self.arguments = list(arguments)
         self.command = list(command) if command is not None else None
@@ -152,10 +159,12 @@ class Supervisor:
         self._terminal_master: int | None = None
         self._readers: list[threading.Thread] = []
         self._changed = threading.Condition()
-        self._lines: list[str] = []
-        self._error_lines: list[str] = []
-        self._log: list[LogLine] = []
-        self._output: list[str] = []
+        self._is_read = threading.Event()
+        self._is_read.set()
+        self._lines: deque[str] = deque(maxlen=keep)
+        self._error_lines: deque[str] = deque(maxlen=keep)
+        self._log: deque[LogLine] = deque(maxlen=keep)
+        self._output: deque[str] = deque(maxlen=keep)
 
     # Life
 
@@ -167,6 +176,9 @@ class Supervisor:
         if kind is not None:
             # pytest shows it with the failure.
             print(self.transcript())
+        elif reports := [line for line in self.errors if SANITIZER_REPORT.search(line)]:
+            # The test may have expected the exit code that the sanitizer chose.
+            pytest.fail(f"{reports[0]}\n{self.transcript()}", pytrace=False)
 
     def start(self) -> Supervisor:
         if not BINARY.exists():
@@ -201,6 +213,8 @@ class Supervisor:
             # The interpreter's folder first: `prefect` and `python` are the virtual environment's.
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": os.environ.get("HOME", "/"),
+            # Not a login by gcloud that the user of this machine may have in HOME.
+            "CLOUDSDK_CONFIG": "/no/such/folder",
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -209,6 +223,10 @@ class Supervisor:
         }
         if "TMPDIR" in os.environ:
             values["TMPDIR"] = os.environ["TMPDIR"]
+        if "ASAN_OPTIONS" in os.environ:
+            # The leak check traces the program at its end (ptrace(2)), and a process has one tracer at a time.
+            traced = ":detect_leaks=0" if "strace" in self._through else ""
+            values["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + traced
         if self._emulator is not None:
             # An emulator without PostgreSQL has no port that the wait for the database could reach.
             waits = {} if "DB_PORT" in self._emulator.environment() else {"SUPERVISOR_DB_WAIT": "off"}
@@ -219,6 +237,7 @@ class Supervisor:
     def end(self) -> None:
         """Asks it to end, kills the processes that do not end, and frees everything. May be called twice."""
         process = self.process
+        self._is_read.set()
         try:
             if process is not None and process.poll() is None:
                 # It removes its password file only when it shuts down itself, not when it is killed.
@@ -263,7 +282,7 @@ class Supervisor:
         assert self.process.stdout and self.process.stderr
         for stream, take in (
             (self.process.stdout, self._take_line),
-            (self.process.stderr, self._error_lines.append),
+            (self.process.stderr, self._take_error),
         ):
             reader = threading.Thread(target=self._read, args=(stream, take), daemon=True)
             reader.start()
@@ -271,6 +290,7 @@ class Supervisor:
 
     def _read(self, stream: IO[bytes], take: Callable[[str], None]) -> None:
         for line in stream:
+            self._is_read.wait()
             with self._changed:
                 take(line.decode(errors="replace").rstrip("\n"))
                 self._changed.notify_all()
@@ -284,6 +304,31 @@ class Supervisor:
             self._log.append(parsed)
         else:
             self._output.append(line)
+
+    def _take_error(self, line: str) -> None:
+        self._error_lines.append(line)
+
+    @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """In the block nobody reads its standard output, and no byte more fits into that pipe. Nothing happens if it has
+        another one than ours."""
+        assert self.process and self.process.stdout
+        standard_output = f"/proc/{self.pid}/fd/1"
+        if os.readlink(standard_output) != os.readlink(f"/proc/self/fd/{self.process.stdout.fileno()}"):
+            yield
+            return
+        self._is_read.clear()
+        try:
+            pipe = os.open(standard_output, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(pipe, b"~" * 4095 + b"\n")
+            finally:
+                os.close(pipe)
+            yield
+        finally:
+            self._is_read.set()
 
     # The process
 

@@ -37,6 +37,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
+def tokens() -> Iterator[GoogleEmulator]:
+    """A metadata server that gives out a new token at every request."""
+    with GoogleEmulator(postgres=False, token_life="1h", cache_model="none") as it:
+        yield it
+
+
+@pytest.fixture
 def emulator() -> Iterator[GoogleEmulator]:
     """A metadata server with tokens of one hour; no database."""
     with GoogleEmulator(postgres=False, token_life="1h") as it:

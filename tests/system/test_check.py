@@ -6,6 +6,8 @@ import pytest
 
 from supervisor import ReservedPort, listening, run
 
+pytestmark = pytest.mark.shipped
+
 # At least one try must come to its end within it, so it is much longer than an answer takes on a busy machine.
 START_DEADLINE = "3s"
 

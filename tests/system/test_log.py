@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from log_lines import LogLine, parse_log_line
-from processes import find_process
+from processes import children_of, find_process
 from supervisor import LIMIT, Supervisor, listening, run, wait_until
+
+pytestmark = pytest.mark.shipped
 
 TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) \S.*")
 
@@ -236,6 +238,21 @@ def test_a_log_whose_reader_is_gone_costs_no_processor_time(unread) -> None:
     while time.thread_time() < until:
         pass
     assert processor_seconds(process.pid) - before < 0.2
+
+
+def test_standard_descriptors_that_are_closed_are_taken_by_nothing_else() -> None:
+    """The next descriptor that is opened would get the number of standard output, and the log would be written into an
+    eventfd of the loop, or into a connection. Found by the soak."""
+    with Supervisor(
+        "--no-token",
+        command=["sleep", "600"],
+        through=["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-'],
+    ) as supervisor:
+        supervisor.wait_for_health("/livez")
+        (child,) = wait_until(lambda: [one for one in children_of(supervisor.pid) if one.name == "sleep"], "the child")
+        for pid in (supervisor.pid, child.pid):
+            assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+        assert supervisor.stop() == 128 + signal.SIGTERM
 
 
 def processor_seconds(pid: int) -> float:

@@ -44,10 +44,12 @@ KINDS = {
     "refusals to start": Kind(r"\b(?:bad_usage|unusable|usage)\(", fewest=16),
     "lines on standard error": Kind(r"fprintf\(stderr, ", fewest=2),
     "reasons": Kind(r"\b(?:(?:Launch)?Fault\{|failed\()", fewest=22, argument=None),
+    "complaints about credential files": Kind(r"\bcomplain\(", fewest=6, argument=1),
+    "parts of reasons": Kind(r"\bwhy \+= ", fewest=8),
     "last errors": Kind(r"last_error_ = ", fewest=2),
 }
 # Calls that only pass on the text of another call, and functions of the same names.
-MOST_WITHOUT_TEXT = 16
+MOST_WITHOUT_TEXT = 26
 
 EXIT_CODES = ["0", "1", "2", "3", "126", "127", "128+n", "137", "143"]
 

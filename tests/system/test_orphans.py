@@ -11,6 +11,8 @@ from children import child
 from processes import children_of
 from supervisor import Supervisor, wait_until
 
+pytestmark = pytest.mark.shipped
+
 both = pytest.mark.parametrize("pid1", [False, True], ids=["subreaper", "PID 1"])
 
 

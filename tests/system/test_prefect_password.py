@@ -31,7 +31,7 @@ WRONG = "admin:wrong horse"
 POOL = "cloud-run-pool"
 DEPLOYMENT = "simple-flow/cloud-run-deployment"
 # The longest that the worker's programs may take on a busy machine, in seconds.
-WORKER_LIMIT = 180.0
+WORKER_LIMIT = 600.0
 
 pytestmark = pytest.mark.prefect
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from administrator import as_administrator
+from documents import take_block
 from prefect_server import START_LIMIT, prefect_environment
-from supervisor import REPOSITORY, Supervisor, run
+from supervisor import Supervisor, run
 from google_emulator.client import GoogleEmulator
 
 UNKNOWN = "0123456789ab"
-DOCUMENT = REPOSITORY / "docker/README.md"
 
 
 def revision(emulator: GoogleEmulator) -> str:
@@ -33,12 +32,18 @@ def start_once(emulator: GoogleEmulator, folder: Path) -> None:
 
 def revision_by_the_document() -> str:
     """What the document's program for it prints, without Docker."""
-    found = re.search(r'--entrypoint python prefect-server -c "\n(.*?)"', DOCUMENT.read_text(), re.S)
-    assert found
-    program = textwrap.dedent(found[1])
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=START_LIMIT)
+    words = shlex.split(take_block("docker/README.md", "docker run --rm --entrypoint python prefect-server"))
+    assert words[-2] == "-c"
+    result = subprocess.run([sys.executable, *words[-2:]], capture_output=True, text=True, timeout=START_LIMIT)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
+
+
+def way_back_by_the_document(revision: str) -> tuple[list[str], list[str]]:
+    """The supervisor's options, and the command."""
+    words = shlex.split(take_block("docker/README.md", "prefect-supervisor --ready-url off").replace("REVISION", revision))
+    assert words[0] == "prefect-supervisor"
+    return words[1 : words.index("--")], words[words.index("--") + 1 :]
 
 
 @pytest.mark.prefect
@@ -58,9 +63,10 @@ def test_a_newer_database_is_refused_and_goes_back_by_the_newer_images_command(t
         as_administrator(emulator, f"UPDATE alembic_version SET version_num = '{newest}'")
 
         # The supervisor logs it in, as it does the server. The image's rotation is in place.
+        options, command = way_back_by_the_document("-1")
         back = run(
-            *("--rotation", "in-place", "--ready-url", "off"),
-            command=["prefect", "server", "database", "downgrade", "--yes", "--revision", "-1"],
+            *("--rotation", "in-place", *options),
+            command=command,
             emulator=emulator,
             environment=prefect_environment(tmp_path),
             timeout=START_LIMIT,

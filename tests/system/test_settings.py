@@ -222,49 +222,6 @@ def test_without_a_token_port_is_not_looked_at() -> None:
     assert ended.process.returncode == 0
 
 
-TYPES = [
-    "service_account",
-    "authorized_user",
-    "external_account",
-    "external_account_authorized_user",
-    "impersonated_service_account",
-    "gdch_service_account",
-    "something else",
-]
-
-
-def refused_credential_file(emulator, folder: Path, name: str) -> str:
-    environment = {"GOOGLE_APPLICATION_CREDENTIALS": name}
-    line = the_error(run(command=["true"], emulator=emulator, environment=environment, directory=folder), code=1)
-    assert "GOOGLE_APPLICATION_CREDENTIALS" in line
-    assert name in line
-    assert emulator.log() == []
-    return line
-
-
-@pytest.mark.parametrize("kind", TYPES)
-def test_a_credential_file_is_refused_with_its_type(emulator, tmp_path: Path, kind: str) -> None:
-    content = {"type": kind, "private_key": "-----BEGIN SECRET-----", "refresh_token": "SECRET"}
-    (tmp_path / "credentials.json").write_text(json.dumps(content))
-    line = refused_credential_file(emulator, tmp_path, "credentials.json")
-    assert kind in line and "SECRET" not in line
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"type": 3}', '"service_account"', "\x00\xff"])
-def test_a_credential_file_that_is_none_is_refused(emulator, tmp_path: Path, content: str) -> None:
-    (tmp_path / "credentials.json").write_text(content)
-    refused_credential_file(emulator, tmp_path, "credentials.json")
-
-
-def test_a_credential_file_that_cannot_be_read_is_refused(emulator, tmp_path: Path) -> None:
-    assert "No such file" in refused_credential_file(emulator, tmp_path, "missing.json")
-    refused_credential_file(emulator, tmp_path, ".")
-
-
-def test_a_credential_file_with_a_long_path_is_named_in_full(emulator, tmp_path: Path) -> None:
-    refused_credential_file(emulator, tmp_path, "/run/secrets/" + "folder/" * 12 + "credentials.json")
-
-
 @pytest.mark.parametrize(
     "duration", ["250ms", "1s", "90s", "55m", "1h", "59m59s999ms", "0h30m", "3600s", "007s"]
 )

@@ -11,6 +11,8 @@ from children import child
 from processes import find_process
 from supervisor import Supervisor, wait_until
 
+pytestmark = pytest.mark.shipped
+
 FORWARDED = [
     signal.SIGHUP,
     signal.SIGQUIT,

@@ -15,7 +15,7 @@ import pytest
 from module import REPOSITORY
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 300
+LIMIT = 600
 PROJECT = "my-project"
 
 
@@ -32,6 +32,33 @@ def build_providers(folder: Path) -> None:
     shutil.copy(folder / "terraform-provider-google", folder / "terraform-provider-random")
 
 
+def environment_of(home: Path, installation: str) -> dict[str, str]:
+    """In which Terraform takes its providers from there."""
+    settings = home / "terraformrc"
+    settings.write_text(f"provider_installation {{\n{installation}}}\n")
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TF_CLI_CONFIG_FILE": str(settings),
+        "TF_IN_AUTOMATION": "1",
+        # Terraform asks for newer versions of itself otherwise.
+        "CHECKPOINT_DISABLE": "1",
+        "PROVIDER_SCHEMA": str(HERE / "provider_schema.json"),
+    }
+
+
+def environment_for_init(folder: Path) -> dict[str, str]:
+    """In which `terraform init` installs the providers, in the versions of the recorded schemas, from `folder`: it refuses
+    those that have no version."""
+    build_providers(folder)
+    go = subprocess.run(["go", "env", "GOOS", "GOARCH"], capture_output=True, text=True, check=True)
+    for name, version in json.loads((HERE / "provider_schema.json").read_text())["source"].items():
+        place = folder / "registry.terraform.io/hashicorp" / name / version / "_".join(go.stdout.split())
+        place.mkdir(parents=True)
+        shutil.copy(folder / f"terraform-provider-{name}", place / f"terraform-provider-{name}_v{version}")
+    return environment_of(folder, f'  filesystem_mirror {{\n    path = "{folder}"\n  }}\n')
+
+
 class Terraform:
     """A copy of the module, and the files beside it that it reads, in a folder of its own."""
 
@@ -39,18 +66,8 @@ class Terraform:
         for name in ("terraform", "cloud_run"):
             shutil.copytree(REPOSITORY / "deploy" / name, folder / "deploy" / name)
         self.module = folder / "deploy/terraform"
-        settings = folder / "terraformrc"
         overrides = "".join(f'    "hashicorp/{name}" = "{providers}"\n' for name in ("google", "random"))
-        settings.write_text(f"provider_installation {{\n  dev_overrides {{\n{overrides}  }}\n  direct {{}}\n}}\n")
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "TF_CLI_CONFIG_FILE": str(settings),
-            "TF_IN_AUTOMATION": "1",
-            # Terraform asks for newer versions of itself otherwise.
-            "CHECKPOINT_DISABLE": "1",
-            "PROVIDER_SCHEMA": str(HERE / "provider_schema.json"),
-        }
+        self.environment = environment_of(folder, f"  dev_overrides {{\n{overrides}  }}\n  direct {{}}\n")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -76,6 +76,9 @@ FAMILIES = {
 }
 # Terraform builds no image, and has patience of its own.
 SCRIPTS_ONLY = {"BUILD", "PREFECT_VERSION", "VERIFY_TIMEOUT", "RETRY_PAUSE", "PATIENCE"}
+# The module has one server; more than one of them is made by the scripts alone.
+SCRIPTS_ONLY |= {"SCALE", "API_INSTANCES", "API_MAX_INSTANCES", "SERVICES_POOL", "MIGRATE_JOB", "DB_MAX_CONNECTIONS"}
+SCRIPTS_ONLY |= {"REDIS_INSTANCE", "REDIS_TIER", "REDIS_SIZE"}
 TERRAFORM_ONLY = {"server_image", "worker_image", "iap_members", "auth_version", "grants_version"}
 
 

@@ -1,9 +1,11 @@
 // A Terraform provider that knows a provider's schema and nothing of its cloud, so that Terraform itself can validate
 // and plan deploy/terraform where the real providers cannot be had. The file that PROVIDER_SCHEMA names has the schema
-// (record_schema.py wrote it); the program's own name, terraform-provider-NAME, says which provider it is.
+// (record_schema.py wrote it); the program's own name, terraform-provider-NAME or terraform-provider-NAME_vVERSION, says
+// which provider it is.
 //
 // A plan is what a provider without defaults plans: what the configuration has, and "known after apply" for the rest. A
-// data source answers with the names of its attributes. Nothing can be applied.
+// data source answers with the names of its attributes. An apply does the same to what was "known after apply", and makes
+// nothing anywhere but in Terraform's own state.
 package main
 
 import (
@@ -189,6 +191,41 @@ func (p provider) PlanResourceChange(_ context.Context, q *tfprotov5.PlanResourc
 	return &tfprotov5.PlanResourceChangeResponse{PlannedState: p.filled("resource", q.TypeName, q.ProposedNewState, unknown)}, nil
 }
 
+func (p provider) ApplyResourceChange(_ context.Context, q *tfprotov5.ApplyResourceChangeRequest) (*tfprotov5.ApplyResourceChangeResponse, error) {
+	object := (&tfprotov5.Schema{Block: p.blocks["resource"][q.TypeName].schema()}).ValueType()
+	planned, err := q.PlannedState.Unmarshal(object)
+	check(err)
+	made, err := tftypes.Transform(planned, func(path *tftypes.AttributePath, value tftypes.Value) (tftypes.Value, error) {
+		if value.IsKnown() {
+			return value, nil
+		}
+		name := "unnamed"
+		for _, step := range path.Steps() {
+			if attribute, is := step.(tftypes.AttributeName); is {
+				name = string(attribute)
+			}
+		}
+		return invented(name, value.Type()), nil
+	})
+	check(err)
+	packed, err := tfprotov5.NewDynamicValue(object, made)
+	check(err)
+	return &tfprotov5.ApplyResourceChangeResponse{NewState: &packed}, nil
+}
+
+func (p provider) ReadResource(_ context.Context, q *tfprotov5.ReadResourceRequest) (*tfprotov5.ReadResourceResponse, error) {
+	return &tfprotov5.ReadResourceResponse{NewState: q.CurrentState}, nil
+}
+
+func (p provider) UpgradeResourceState(_ context.Context, q *tfprotov5.UpgradeResourceStateRequest) (*tfprotov5.UpgradeResourceStateResponse, error) {
+	object := (&tfprotov5.Schema{Block: p.blocks["resource"][q.TypeName].schema()}).ValueType()
+	state, err := q.RawState.Unmarshal(object)
+	check(err)
+	packed, err := tfprotov5.NewDynamicValue(object, state)
+	check(err)
+	return &tfprotov5.UpgradeResourceStateResponse{UpgradedState: &packed}, nil
+}
+
 func (p provider) ReadDataSource(_ context.Context, q *tfprotov5.ReadDataSourceRequest) (*tfprotov5.ReadDataSourceResponse, error) {
 	return &tfprotov5.ReadDataSourceResponse{State: p.filled("data", q.TypeName, q.Config, invented)}, nil
 }
@@ -209,7 +246,8 @@ func check(err error) {
 }
 
 func main() {
-	name := strings.TrimPrefix(filepath.Base(os.Args[0]), "terraform-provider-")
+	// `terraform init` wants the version behind the name: terraform-provider-google_v7.45.0.
+	name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(os.Args[0]), "terraform-provider-"), "_v")
 	text, err := os.ReadFile(os.Getenv("PROVIDER_SCHEMA"))
 	check(err)
 	var recorded struct{ Schemas map[string]block }

@@ -19,6 +19,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,23 +121,34 @@ def why_no_attaching() -> str | None:
 
 # Names
 
-_RESOLVER = "nameserver {address}\noptions timeout:30 attempts:5\n"
+_RESOLVER = "nameserver {address}\noptions {patience}\n"
+_PATIENCE = "timeout:30 attempts:5"
 _MOUNTED = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+# RFC 1035, sections 4.1.1 (RCODE) and 4.1.3.
 _REFUSED = 5
-"""RCODE of RFC 1035, section 4.1.1."""
+_LOOPBACK = bytes.fromhex("c00c0001000100000000") + b"\0\4" + socket.inet_aton("127.0.0.1")
+"""An answer: the name that was asked for has this address, and nobody may keep that."""
+_ADDRESS = b"\0\1"
 
 
 class NameServer:
-    """Answers none of its questions, or refuses them all, at port 53 of a loopback address of its own.
+    """Answers none of its questions, or refuses them all, at port 53 of a loopback address of its own. While `answers` is
+    true, every name is one of 127.0.0.1.
 
     `through` starts a program for which it is the only name server. The program's resolver waits 30 s for an answer,
-    five times (resolv.conf(5)), so that within the limits of a test it never gives up by itself.
+    five times (resolv.conf(5)), so that within the limits of a test it never gives up by itself; `patience` is another
+    setting.
     """
 
-    def __init__(self, directory: Path, *, refuses: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, refuses: bool = False, answers: bool = False, patience: str = _PATIENCE
+    ) -> None:
         self._refuses = refuses
+        self._patience = patience
+        self.answers = answers
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._asked: list[tuple[str, int]] = []
+        # The newest are enough for a test, and a server that runs for hours keeps no more.
+        self._asked: deque[tuple[str, int]] = deque(maxlen=10_000)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._configuration = directory / "resolv.conf"
         self.address = ""
@@ -148,7 +160,7 @@ class NameServer:
             with contextlib.suppress(OSError):
                 self._socket.bind((self.address, 53))
                 break
-        self._configuration.write_text(_RESOLVER.format(address=self.address))
+        self._configuration.write_text(_RESOLVER.format(address=self.address, patience=self._patience))
         self._thread.start()
         return self
 
@@ -158,6 +170,11 @@ class NameServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
+
+    @property
+    def configuration(self) -> Path:
+        """The resolv.conf(5) for a program that is to use it."""
+        return self._configuration
 
     @property
     def through(self) -> list[str]:
@@ -180,7 +197,14 @@ class NameServer:
                 labels.append(question[position + 1 : position + 1 + length].decode())
                 position += 1 + length
             self._asked.append((".".join(labels), sender[1]))
-            if self._refuses:
+            if self.answers:
+                # One question, and one answer if it is for an address; there are none of IPv6.
+                end = position + 5
+                answer = _LOOPBACK if question[position + 1 : position + 3] == _ADDRESS else b""
+                counts = b"\0\1" + (b"\0\1" if answer else b"\0\0") + bytes(4)
+                head = question[:2] + bytes((question[2] | 0x80, 0x80)) + counts
+                self._socket.sendto(head + question[12:end] + answer, sender)
+            elif self._refuses:
                 flags = bytes((question[2] | 0x80, _REFUSED))
                 self._socket.sendto(question[:2] + flags + question[4:], sender)
 
@@ -199,6 +223,30 @@ def why_no_names() -> str | None:
     if tried.returncode != 0:
         return f"another /etc/resolv.conf can't be mounted here: {tried.stderr.strip()}"
     return None
+
+
+# Mounts
+
+
+@contextlib.contextmanager
+def shared_memory(options: str = "size=50%", resolver: Path = Path("/etc/resolv.conf")) -> Iterator[tuple[list[str], Path]]:
+    """A private /dev/shm, with these options of tmpfs(5): the command that starts a program with it, and its path outside
+    of the namespace. The program gets `resolver` as its /etc/resolv.conf."""
+    mounts = 'mount -t tmpfs -o "$0" none /dev/shm && mount --bind "$1" /etc/resolv.conf'
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", f"{mounts} && echo mounted && exec sleep infinity", options, str(resolver)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout and holder.stderr
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip(f"another /dev/shm can't be mounted here: {holder.stderr.read().strip()}")
+        yield ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--"], Path(f"/proc/{holder.pid}/root/dev/shm")
+    finally:
+        holder.kill()
+        holder.communicate()
 
 
 # Frozen control groups
