@@ -1,18 +1,22 @@
 #!/bin/bash
-# Configures and builds a preset of CMakePresets.json:
+# Configures and builds a preset of CMakePresets.json, or some targets of it:
 #
-#   tools/build.sh PRESET
+#   tools/build.sh PRESET [TARGET...]
 #
+# Two of these may be started for one preset at the same time: the second waits for the first.
 # CMake's output, with all its checks, goes to .deps/log; on a terminal ninja shows its progress, elsewhere only its errors.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 preset=$1
+shift
 log=.deps/log/configure-$preset.log
-mkdir -p "$(dirname "$log")"
+mkdir -p "$(dirname "$log")" build
+exec {lock}>"build/$preset.lock"
+flock "$lock"
 
 ninja_file=build/$preset/build.ninja
-if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake tests/unit/CMakeLists.txt -newer "$ninja_file") ]]; then
+if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake packaging/CMakeLists.txt tests/{unit,fuzz}/CMakeLists.txt -newer "$ninja_file") ]]; then
     echo "build: configuring $preset (output: $log)"
     cmake --preset "$preset" >"$log" 2>&1 || {
         tail -n 20 "$log" >&2
@@ -22,4 +26,4 @@ if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake te
 fi
 echo "build: compiling $preset"
 [[ -t 1 ]] && quiet=() || quiet=(--quiet)
-exec cmake --build --preset "$preset" -- "${quiet[@]}"
+exec cmake --build --preset "$preset" ${1:+--target "$@"} -- "${quiet[@]}"

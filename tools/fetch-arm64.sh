@@ -7,7 +7,7 @@ fail() { echo "fetch-arm64: $*" >&2; exit 1; }
 
 here=$(cd "$(dirname "$0")" && pwd)
 arm64=$(dirname "$here")/.deps/arm64
-packages=(libboost1.83-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libmbedtls-dev)
+packages=(libboost1.83-dev nlohmann-json3-dev libspdlog-dev libfmt-dev)
 
 command -v apt-get >/dev/null || fail "needs apt-get (Debian 12, Debian 13 or Ubuntu 24.04)"
 rm -rf "$arm64"

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-mapfile -t files < <(find supervisor tests -name '*.cpp' -o -name '*.hpp')
+mapfile -t files < <(find supervisor tests packaging -name '*.cpp' -o -name '*.hpp')
 if [[ ${1:-} != --check ]]; then
     exec .deps/venv/bin/clang-format -i "${files[@]}"
 fi

@@ -2,7 +2,7 @@
 # Installs the distribution packages that building and testing need, on Debian 12, Debian 13 and Ubuntu 24.04.
 # Does nothing, and needs neither root nor a network, when all of them are installed.
 #
-#   tools/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, lint
+#   tools/install-packages.sh [--check] GROUP...        groups: build, run, test, compose, docker, arm64, fuzz, coverage, lint
 #
 # --check installs nothing: the exit code says whether all of them are installed.
 set -euo pipefail
@@ -28,18 +28,18 @@ packages=() newer_packages=()
 for group; do
     case $group in
         build)
-            packages+=(ca-certificates g++ cmake ninja-build pkg-config nlohmann-json3-dev libspdlog-dev libfmt-dev
-                       libmbedtls-dev)
+            packages+=(bzip2 ca-certificates g++ cmake ninja-build patch pkg-config nlohmann-json3-dev libspdlog-dev libfmt-dev)
             newer_packages+=(libboost1.83-dev catch2)
             ;;
         run)
             packages+=(ca-certificates python3 python3-venv util-linux)
             usable_node || packages+=(nodejs npm)
             ;;
-        # What tests/system and google_emulator/tests call: add a package that a new test needs here, and those of tests/docker to
-        # the group docker. iproute2 makes network namespaces (`ip netns`); strace watches and fails system calls.
+        # What tests/system, tests/packages and google_emulator/tests call: add a package that a new test needs here, and those of
+        # tests/docker to the group docker. iproute2 makes network namespaces (`ip netns`); strace watches and fails system calls.
         test)
-            packages+=(file iproute2 openssl postgresql-client procps strace tini)
+            packages+=(bash-completion curl file gettext-base git haproxy iproute2 lintian man-db mandoc nginx-light openssl
+                       postgresql-client procps prometheus redis-server strace tini zsh)
             usable_go || newer_packages+=(golang-go)
             ;;
         # An engine from another source also works. Debian 13 has its client in a package of its own; Ubuntu 24.04 has a
@@ -57,12 +57,16 @@ for group; do
             [[ $distribution == noble ]] || packages+=(chromium chromium-driver)
             ;;
         lint) packages+=(clang clang-tidy) ;;
+        # The second one has libFuzzer, the sanitizers and what counts executed lines, and the third one the programs that name the
+        # lines in their reports.
+        fuzz | coverage) packages+=(clang libclang-rt-dev llvm) ;;
         # Unlike qemu-user-static, qemu-user does not change how the machine executes programs.
         arm64)
+            packages+=(file)
             command -v aarch64-linux-gnu-g++ >/dev/null || packages+=(g++-aarch64-linux-gnu)
             command -v qemu-aarch64 >/dev/null || command -v qemu-aarch64-static >/dev/null || packages+=(qemu-user)
             ;;
-        *) fail "unknown group '$group' (known: build, run, test, compose, docker, arm64, lint)" ;;
+        *) fail "unknown group '$group' (known: build, run, test, compose, docker, arm64, fuzz, coverage, lint)" ;;
     esac
 done
 
@@ -143,6 +147,17 @@ cat_all() {
     true
 }
 
+# The packages of the load balancers, of Prometheus and of Redis start a service each, on a port that others may want. The tests start
+# their own.
+keep_services_off() {
+    local policy=/usr/sbin/policy-rc.d
+    [[ " ${wanted[*]} " =~ " haproxy "|" nginx-light "|" prometheus "|" redis-server " && ! -e $policy ]] || return 0
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod a+x "$policy"
+    trap '"${as_root[@]}" rm -f /usr/sbin/policy-rc.d
+          "${as_root[@]}" systemctl --quiet disable haproxy.service nginx.service prometheus.service redis-server.service 2>/dev/null || true' EXIT
+}
+
 newer_release=()
 case $distribution in
     bookworm)
@@ -156,6 +171,7 @@ case $distribution in
 esac
 
 echo "install-packages: installing ${wanted[*]} ${newer_wanted[*]}"
+keep_services_off
 apt_get update || fail "apt-get update failed (see above)"
 if (( ${#wanted[@]} )); then
     apt_get install -y --no-install-recommends "${wanted[@]}" || fail "apt-get could not install ${wanted[*]} (see above)"

@@ -8,12 +8,12 @@
 #
 # The tests of the whole program wait most of their time, and builds and sanitizers compute. So there are two lanes that run
 # side by side, each with its parts one after the other. The output of a part is printed when the part has ended; with parts in
-# one lane alone it is printed as it comes. The parts of one lane use no build of the other one.
+# one lane alone it is printed as it comes. Where both lanes use one build, the second waits for the first to have made it (build.sh).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 all_skipped=77
-waiting=(format release system docker)
+waiting=(format release docker system)
 state=$(mktemp -d)
 second_lane=''
 # Ctrl-C ends the parts that run, which may end in good order; the next ones must not begin. A lane in the background has a

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the missing packages and tools for one or more purposes, and prints nothing about those that are installed:
 #
-#   tools/setup.sh PURPOSE...        purposes: build, run, test, prefect, compose, docker, arm64, lint
+#   tools/setup.sh PURPOSE...        purposes: build, run, test, prefect, compose, docker, arm64, fuzz, coverage, lint
 #
 # The distribution's packages are those of the groups of the same names in install-packages.sh; everything else goes to .deps.
 # `prefect` makes a virtual environment for the version of Prefect that PREFECT_VERSION names. `dev` calls this before everything else.
@@ -76,8 +76,10 @@ tools/install-packages.sh --check "${groups[@]}" ||
 for purpose; do
     case $purpose in
         build)
-            install_once .deps/curl.stamp "cmake/curl.cmake tools/fetch-curl.sh" \
+            install_once .deps/curl.stamp "cmake/curl.cmake tools/fetch-curl.sh $(echo cmake/curl-patches/*)" \
                 curl "source of curl" tools/fetch-curl.sh
+            install_once .deps/mbedtls.stamp "cmake/mbedtls.cmake tools/fetch-mbedtls.sh" \
+                mbedtls "source of Mbed TLS" tools/fetch-mbedtls.sh
             ;;
         run)
             install_once .deps/venv/stamp "tests/requirements.txt tests/requirements-prefect.txt" \
@@ -89,6 +91,8 @@ for purpose; do
         test)
             install_once .deps/go.stamp "$(echo google_emulator/tests/clients/go/* tests/system/clients/pgx_login/* tests/terraform/schema_provider/*)" \
                 go-modules "Google's Go client, pgx and the stand-in for Terraform's providers (a minute)" build_go_clients
+            install_once .deps/actionlint.stamp tools/install-actionlint.sh \
+                actionlint "actionlint in .deps/bin" tools/install-actionlint.sh
             ;;
         prefect) set_up_prefect ;;
         arm64)
