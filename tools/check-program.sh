@@ -34,7 +34,7 @@ grep -Eq '^ *Type: +DYN' <<<"$headers" || fail "has a fixed address (it is no st
 [[ $(segments GNU_RELRO) ]] || fail "has no read-only relocations (RELRO)"
 grep -Eq 'FLAGS.*BIND_NOW' <<<"$dynamic" || fail "binds functions late, so that its table of them stays writable"
 [[ $(segments GNU_STACK) == RW ]] || fail "has a stack that can be executed"
-! segments LOAD | grep -q 'W.*E' || fail "has memory that can be written and executed"
+! grep -q 'W.*E' <<<"$(segments LOAD)" || fail "has memory that can be written and executed"
 
 # The stack protector and the checked functions of the C library, in our own code, in curl and in Mbed TLS. The program is stripped, so
 # the object files that it was linked from are asked.
@@ -46,7 +46,7 @@ for library in libsupervisor_core.a _deps/curl-build/lib/libcurl.a libmbedtls.a;
 done
 grep -q 'stack smashing detected' "$program" || fail "has no stack protector"
 
-if readelf --wide --notes "$program" | grep -q 'IBT.*SHSTK'; then
+if grep -q 'IBT.*SHSTK' <<<"$(readelf --wide --notes "$program")"; then
     flow="control-flow protection"
 else
     flow="no control-flow protection, which the distribution's C library was built without"

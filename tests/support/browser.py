@@ -41,6 +41,7 @@ class Browser:
             f"--user-data-dir={profile}",
         ):
             options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self._driver = webdriver.Chrome(options=options, service=service)
 
@@ -65,7 +66,13 @@ class Browser:
         try:
             WebDriverWait(self._driver, PAGE_LIMIT).until(there)
         except TimeoutException:
-            raise AssertionError(f"no {texts} on {self._driver.current_url}, which shows:\n{self.text()}") from None
+            raise AssertionError(
+                f"no {texts} on {self._driver.current_url}, which shows:\n{self.text()}\nand logs:\n{self._log()}"
+            ) from None
+
+    def _log(self) -> str:
+        """The page's errors, and the requests of it that failed."""
+        return "\n".join(entry["message"] for entry in self._driver.get_log("browser"))
 
     def click(self, selector: str, text: str) -> None:
         """The element of that selector whose text is `text`."""
