@@ -167,6 +167,7 @@ void Supervisor::tick() {
     const auto now = clock_();
     resume_after_freeze(now);
     child_.reap();
+    child_.allow_rotation(!token_.expired(now));
     child_.tick(now);
     if (waits_for_database()) {
         database_.tick(now);

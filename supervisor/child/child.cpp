@@ -35,6 +35,12 @@ void Child::replace(std::string why) {
     handle([this, why = std::move(why)] { return policy_.rotate(why, clock_()); });
 }
 
+void Child::allow_rotation(bool allowed) {
+    if (allowed != policy_.is_rotation_allowed()) {
+        handle([this, allowed] { return policy_.allow_rotation(allowed, clock_()); });
+    }
+}
+
 void Child::stop(int signal) {
     handle([this, signal] { return policy_.stop(signal, clock_()); });
 }
@@ -60,11 +66,8 @@ void Child::reap() {
         serving_ended = serving_ended || who == Who::serving;
         handle([this, who = who, code = code] { return policy_.child_exited(who, code, clock_()); });
     }
-    // Its end has been answered by a look of its own.
-    if (serving_ended) {
-        return;
-    }
-    if (phase() == Phase::replacing || phase() == Phase::cleaning_up) {
+    // The serving child's end has been answered by a look of its own.
+    if (!serving_ended && (phase() == Phase::replacing || phase() == Phase::cleaning_up)) {
         handle([this] { return policy_.remaining_processes(any_remaining()); });
     }
 }

@@ -70,6 +70,8 @@ public:
     void start();
     /// Drains the child and launches the next one; `why` goes into the log.
     void replace(std::string why);
+    /// Whether a child that starts now could log in. If not, a rotation that is held back waits until it could.
+    void allow_rotation(bool allowed);
     /// Ends the child, and then the program: `signal` is TERM or INT.
     void stop(int signal);
     /// Forwards `signal` to the child.

@@ -62,6 +62,7 @@ Actions ChildLifecycle::rotate(std::string why, Moment now) {
     }
     why_ = std::move(why);
     rotation_due_ = true;
+    rotation_allowed_ = true;
     if (phase_ != Phase::running) {
         return {};
     }
@@ -74,6 +75,12 @@ Actions ChildLifecycle::rotate(std::string why, Moment now) {
                                        : "rotation: held back, the last one failed a moment ago",
                 {{"why", why_}, {"wait_ms", wait.count()}}),
             arm(wait)};
+}
+
+Actions ChildLifecycle::allow_rotation(bool allowed, Moment now) {
+    const bool again = allowed && !rotation_allowed_;
+    rotation_allowed_ = allowed;
+    return again && rotation_due_ && phase_ == Phase::running ? wait_for_due_rotation(now) : Actions{};
 }
 
 Actions ChildLifecycle::begin_rotation(Moment now) { return rolling_ ? Actions{act(Kind::look_for_room)} : drain(now); }
@@ -193,7 +200,11 @@ Actions ChildLifecycle::begin_stop(int signal, Moment now) {
 
 Actions ChildLifecycle::timer_fired(Moment now) {
     switch (phase_) {
-        case Phase::running: return rotation_due_ ? begin_rotation(now) : Actions{};
+        case Phase::running:
+            if (rotation_due_ && !rotation_allowed_) {
+                return {log(Level::info, "rotation: held back, the newest token has expired", {{"why", why_}})};
+            }
+            return rotation_due_ ? begin_rotation(now) : Actions{};
         case Phase::overlapping: {
             auto actions = try_again_later("it did not listen within the start deadline", now);
             append(actions, retire(now));

@@ -84,6 +84,10 @@ public:
     Actions start();
     /// The child is to be replaced by one with a newer token, which has been fetched already; `why` goes into the log.
     Actions rotate(std::string why, Moment now);
+    /// Whether a child that starts now could log in. While the newest token has expired, a rotation that is held back stays
+    /// held back: it would end a child whose connections work for one that can open none.
+    Actions allow_rotation(bool allowed, Moment now);
+    [[nodiscard]] bool is_rotation_allowed() const { return rotation_allowed_; }
     /// Whether the next child can run beside the serving one, or the reason why not.
     Actions room_for_next(const std::optional<std::string>& obstacle, Moment now);
     Actions child_started(int pid, Moment now);
@@ -123,6 +127,7 @@ private:
     Phase phase_ = Phase::waiting;
     std::string why_{};
     bool rotation_due_ = false;
+    bool rotation_allowed_ = true;
     Moment next_rotation_{};  ///< not before
     bool killed_ = false;     ///< the phase's KILL has been sent
     bool ever_started_ = false;

@@ -1,5 +1,7 @@
 #include "token/secret_file.hpp"
 
+#include "base/printable.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <cerrno>
@@ -41,7 +43,7 @@ Result<Secret> platform_token(std::string_view contents, const std::optional<std
         auto json = nlohmann::json::parse(contents, nullptr, /*allow_exceptions=*/false);
         const auto field = json.is_object() ? json.find(*json_field) : json.end();
         if (field == json.end() || !field->is_string()) {
-            return Fault{"it is not a JSON object with a text in " + *json_field};
+            return Fault{"it is not a JSON object with a text in " + printable(*json_field)};
         }
         token = Secret{std::move(field->get_ref<std::string&>())};
     }

@@ -54,6 +54,8 @@ public:
     [[nodiscard]] const std::optional<Secret>& token() const { return token_; }
     /// The newest token's hash, for the log and for comparison.
     [[nodiscard]] const std::string& hash() const { return hash_; }
+    /// Whether there is a token, and it has expired.
+    [[nodiscard]] bool expired(Moment now) const { return schedule_.expired(now); }
     /// When the newest token expires. Meaningful once there is one.
     [[nodiscard]] Moment expiry() const { return schedule_.expiry(); }
     [[nodiscard]] Moment next_request() const { return schedule_.next_request(); }

@@ -1,5 +1,6 @@
 #include "token/token_requests.hpp"
 
+#include "base/printable.hpp"
 #include "http/percent_encoding.hpp"
 #include "token/token_text.hpp"
 
@@ -90,7 +91,7 @@ TokenAnswer refused(const Endpoint& endpoint, const HttpAnswer& answer, const Js
         if (error == "invalid_grant" && is_about_time) {
             const auto date = answer.headers.find(date_header);
             why += "; this machine's clock is at " + utc(now);
-            why += date != answer.headers.end() ? ", the server's at " + date->second : "";
+            why += date != answer.headers.end() ? ", the server's at " + printable(date->second) : "";
         } else if (error == "invalid_grant" && !endpoint.on_invalid_grant.empty()) {
             why += "; " + endpoint.on_invalid_grant;
         }

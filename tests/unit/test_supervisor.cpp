@@ -367,6 +367,37 @@ TEST_CASE("A long silence of the loop is a freeze, after which the token is look
     });
 }
 
+TEST_CASE("After a freeze no child is started with a token that has expired meanwhile") {
+    for (const auto mode : {RotationMode::restart, RotationMode::rolling}) {
+        auto settings = settings_for(mode);
+        settings.refresh_interval = 10s;
+        Run test{settings};
+        test.run({
+            [&] {
+                test.token = "ya29.two";
+                test.pass(10s);
+            },
+            [&] {
+                CHECK(test.logged("rotation: held back, the child started a moment ago"));
+                test.metadata_answers = false;
+                test.pass(61min);
+            },
+            [&] {
+                CHECK(test.processes.launched.size() == 1);
+                CHECK(test.logged("rotation: held back, the newest token has expired"));
+                test.metadata_answers = true;
+                test.token = "ya29.three";
+                test.pass(36s);
+            },
+            [&] {
+                REQUIRE(test.processes.launched.size() == 2);
+                CHECK(test.last_url().find(":ya29.three@") != std::string::npos);
+                test.supervisor.on_signal(SIGTERM);
+            },
+        });
+    }
+}
+
 TEST_CASE("No token within the start deadline is exit 1") {
     Run test;
     test.metadata_answers = false;

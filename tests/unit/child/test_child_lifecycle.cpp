@@ -274,6 +274,40 @@ TEST_CASE("A rotation at the very end of the time between two starts is not held
     CHECK(steps(lifecycle.rotate("fresh token", start + ChildLifecycle::floor)) == "TERM>child, CONT>child, arm 30000");
 }
 
+TEST_CASE("A rotation that is due waits while the newest token has expired, and begins when it is usable after all") {
+    for (const auto begins_after : {5s, 40s}) {
+        ChildLifecycle lifecycle{settings};
+        lifecycle.start();
+        lifecycle.child_started(100, start);
+        lifecycle.rotate("early", start + 1s);
+        CHECK(lifecycle.allow_rotation(false, start + 2s).empty());
+        if (begins_after > ChildLifecycle::floor) {
+            CHECK(lines(lifecycle.timer_fired(start + 30s)) ==
+                  std::vector<LogLine>{
+                      {Level::info, "rotation: held back, the newest token has expired", {{"why", "early"}}}});
+        }
+        CHECK(lifecycle.phase() == Phase::running);
+        const auto left = begins_after > ChildLifecycle::floor ? "arm 0" : "arm 25000";
+        CHECK(steps(lifecycle.allow_rotation(true, start + begins_after)) == left);
+        CHECK(steps(lifecycle.timer_fired(start + 41s)) == "TERM>child, CONT>child, arm 30000");
+    }
+}
+
+TEST_CASE("A newer token ends the wait for a usable one") {
+    auto lifecycle = running();
+    lifecycle.allow_rotation(false, start);
+    CHECK(steps(lifecycle.rotate("fresh token", start)) == "TERM>child, CONT>child, arm 30000");
+}
+
+TEST_CASE("A token that is usable again means nothing without a rotation that is due, or in any other phase") {
+    for (auto lifecycle : {running(), draining(), replacing(), stopping()}) {
+        const auto phase = lifecycle.phase();
+        CHECK(lifecycle.allow_rotation(false, start + 1s).empty());
+        CHECK(lifecycle.allow_rotation(true, start + 1s).empty());
+        CHECK(lifecycle.phase() == phase);
+    }
+}
+
 TEST_CASE("A stop while a rotation is held back is a stop") {
     ChildLifecycle lifecycle{settings};
     lifecycle.start();

@@ -104,6 +104,8 @@ TEST_CASE("A clock that is wrong is shown beside the server's") {
     CHECK(mentions(why_not(read),
                    "this machine's clock is at Thu, 26 Nov 2026 14:00:00 GMT, the server's at Thu, 26 "
                    "Nov 2026 12:00:00 GMT"));
+    refusal.headers["Date"] = "noon\x1b[2J";
+    CHECK(mentions(why_not(read_exchange(exchange, refusal, now)), "the server's at noon?[2J"));
     CHECK(
         mentions(why_not(read_impersonation(
                      iam, answer(R"({"accessToken": "t", "expireTime": "2026-11-26T13:59:59Z"})"), seconds{3600}, now)),
