@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from selenium import webdriver
@@ -18,6 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
 # The longest that a page may take on a busy machine, in seconds.
 PAGE_LIMIT = 300
+
+T = TypeVar("T")
 
 
 class Browser:
@@ -44,6 +47,8 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self._driver = webdriver.Chrome(options=options, service=service)
+        self._log: list[str] = []  # errors of the pages, and requests of them that failed
+        self._network_changed = False
 
     def close(self) -> None:
         self._driver.quit()
@@ -59,40 +64,53 @@ class Browser:
         return self._driver.find_element(By.TAG_NAME, "body").text
 
     def wait_for_text(self, *texts: str) -> None:
-        def there(_: object) -> bool:
+        def there() -> bool:
             body = self.text()
             return all(text in body for text in texts)
 
-        try:
-            WebDriverWait(self._driver, PAGE_LIMIT).until(there)
-        except TimeoutException:
-            raise AssertionError(
-                f"no {texts} on {self._driver.current_url}, which shows:\n{self.text()}\nand logs:\n{self._log()}"
-            ) from None
-
-    def _log(self) -> str:
-        """The page's errors, and the requests of it that failed."""
-        return "\n".join(entry["message"] for entry in self._driver.get_log("browser"))
+        self._wait(there, f"{texts}")
 
     def click(self, selector: str, text: str) -> None:
         """The element of that selector whose text is `text`."""
 
-        def find(_: object) -> WebElement | None:
+        def find() -> WebElement | None:
             elements = self._driver.find_elements(By.CSS_SELECTOR, selector)
             return next((element for element in elements if element.text == text), None)
 
-        waiting = WebDriverWait(self._driver, PAGE_LIMIT)
-        waiting.until(find, f"{selector} with {text!r} on {self._driver.current_url}").click()
+        self._wait(find, f"{selector} with {text!r}").click()
 
     def type_into(self, selector: str, text: str) -> None:
         """Replaces the content of the field."""
 
-        def find(_: object) -> WebElement | None:
+        def find() -> WebElement | None:
             return next(iter(self._driver.find_elements(By.CSS_SELECTOR, selector)), None)
 
-        field = WebDriverWait(self._driver, PAGE_LIMIT).until(find, f"{selector} on {self._driver.current_url}")
+        field = self._wait(find, selector)
         field.clear()
         field.send_keys(text)
+
+    def _wait(self, look: Callable[[], T | None], what: str) -> T:
+        def look_again(_: object) -> T | None:
+            self._load_again_after_network_change()
+            return look()
+
+        try:
+            return WebDriverWait(self._driver, PAGE_LIMIT).until(look_again)
+        except TimeoutException:
+            log = "\n".join(self._log)
+            raise AssertionError(
+                f"no {what} on {self._driver.current_url}, which shows:\n{self.text()}\nand has logged:\n{log}"
+            ) from None
+
+    def _load_again_after_network_change(self) -> None:
+        """When an interface comes or goes, as with the containers of any other test, Chromium gives up all requests that are
+        under way. Without one of its scripts Prefect's page stays empty, and a user would load it again."""
+        new = [entry["message"] for entry in self._driver.get_log("browser")]
+        self._log += new
+        self._network_changed |= any("ERR_NETWORK_CHANGED" in message for message in new)
+        if self._network_changed and not self.text():
+            self._network_changed = False
+            self._driver.refresh()
 
     def keep_screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
