@@ -59,7 +59,7 @@ public:
             result = answer;
         });
         fuzz::require(!result, "the outcome does not come from within the call");
-        auto server = accept();
+        auto server = accept(result);
         while (server && !script.empty() && !result) {
             const auto end = std::min(script.find_first_of(acts), script.size());
             server->send(script.substr(0, end));
@@ -83,13 +83,18 @@ public:
     }
 
 private:
-    std::optional<fuzz::Peer> accept() {
+    /// The request's connection; none if the client has given up, because this process did not run for that long. ask()
+    /// requires that it says so.
+    std::optional<fuzz::Peer> accept(const std::optional<Result<HttpAnswer>>& result) {
         std::optional<fuzz::Peer> server;
-        for (fuzz::Patience patience; !server && patience.wait();) {
+        for (fuzz::Patience patience; !server && !result && patience.wait();) {
             settle();
             if (auto connected = listener_.accept()) {
                 server.emplace(std::move(*connected));
             }
+        }
+        if (!server && result) {
+            return std::nullopt;
         }
         fuzz::require(server.has_value(), "a request connects");
         for (fuzz::Patience patience;
@@ -98,7 +103,6 @@ private:
             server->receive();
         }
         if (server->closed && server->received.empty()) {
-            // This process did not run for so long that the client has given up. ask() requires that it says so.
             return std::nullopt;
         }
         fuzz::require(
