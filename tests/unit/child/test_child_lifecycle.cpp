@@ -49,6 +49,7 @@ ChildLifecycle stopping() {
 TEST_CASE("The first child is started once everything that it needs is in hand") {
     ChildLifecycle lifecycle{settings};
     CHECK(lifecycle.phase() == Phase::waiting);
+    CHECK(lifecycle.is_rotation_allowed());
     CHECK(steps(lifecycle.start()) == "launch");
     const auto actions = lifecycle.child_started(100, start);
     CHECK(lines(actions) == std::vector<LogLine>{{Level::info, "child: started", {{"pid", 100}, {"restarts", 0}}}});
@@ -280,7 +281,10 @@ TEST_CASE("A rotation that is due waits while the newest token has expired, and 
         lifecycle.start();
         lifecycle.child_started(100, start);
         lifecycle.rotate("early", start + 1s);
+        CHECK(lifecycle.is_rotation_allowed());
+        CHECK(lifecycle.allow_rotation(true, start + 2s).empty());
         CHECK(lifecycle.allow_rotation(false, start + 2s).empty());
+        CHECK(lifecycle.allow_rotation(false, start + 3s).empty());
         if (begins_after > ChildLifecycle::floor) {
             CHECK(lines(lifecycle.timer_fired(start + 30s)) ==
                   std::vector<LogLine>{
