@@ -5,6 +5,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
@@ -16,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <optional>
+#include <string_view>
 
 namespace supervisor {
 namespace {
@@ -33,6 +35,19 @@ constexpr std::chrono::milliseconds pause_after_failed_accept{100};
 /// Whether the client sent something that is not HTTP; false for a connection that broke.
 bool is_http_error(error_code error) {
     return error.category() == http::make_error_code(http::error::end_of_stream).category();
+}
+
+/// The path that a request's target names, without its query, or nothing. A server has to accept the absolute form too
+/// (RFC 9112, 3.2.2), whatever its host.
+std::string_view path_of(std::string_view target) {
+    constexpr std::string_view scheme = "http://";
+    if (boost::beast::iequals(target.substr(0, scheme.size()), scheme)) {
+        target.remove_prefix(std::min(target.find_first_of("/?", scheme.size()), target.size()));
+        if (!target.starts_with('/')) {
+            return "/";
+        }
+    }
+    return target.starts_with('/') ? target.substr(0, target.find('?')) : std::string_view{};
 }
 
 class Session;
@@ -128,15 +143,15 @@ private:
     void answer() {
         const auto& request = parser_->get();
         const bool head = request.method() == http::verb::head;
+        const auto path = path_of({request.target().data(), request.target().size()});
         if (request.method() != http::verb::get && !head) {
             refuse(http::status::method_not_allowed, "only GET and HEAD are answered here");
         } else if (parser_->chunked() || parser_->content_length().value_or(0) > 0) {
             refuse(http::status::payload_too_large, "a probe has no body");
-        } else if (request.target().empty() || request.target().front() != '/') {
+        } else if (path.empty()) {
             refuse(http::status::bad_request, "the request names no path");
         } else {
-            const std::string_view target{request.target().data(), request.target().size()};
-            auto [status, content_type, body] = handler_(target.substr(0, target.find('?')));
+            auto [status, content_type, body] = handler_(path);
             // No prober asks again before it has the answer, and who does so must not be served instead of others.
             const bool keep_alive = request.keep_alive() && requests_ahead_ < most_requests_ahead;
             respond(static_cast<http::status>(status), content_type, std::move(body), keep_alive, head);

@@ -118,6 +118,22 @@ bool has(const std::string& answer, const std::string& line) { return answer.fin
 
 }  // namespace
 
+TEST_CASE_METHOD(Fixture, "A target is a path, or a whole URL whose path counts, and its query does not") {
+    const std::pair<std::string, std::string> rows[] = {{"/livez?a=/b", "/livez"},
+                                                        {"http://any.host:1/livez?a", "/livez"},
+                                                        {"HTTP://any.host/", "/"},
+                                                        {"http://any.host", "/"},
+                                                        {"http://any.host?a=/b", "/"}};
+    for (const auto& [target, path] : rows) {
+        const auto answer = get(target);
+        CHECK(status_of(answer) == "200");
+        CHECK(body_of(answer) == path);
+    }
+    for (const std::string target : {"*", "livez", "https://any.host/livez", "http:/livez", "any.host:443"}) {
+        CHECK(status_of(get(target)) == "400");
+    }
+}
+
 TEST_CASE_METHOD(Fixture, "The handler's answer is sent with its status, type and length, and is not cached") {
     const auto answer = get("/some/path");
     CHECK(status_of(answer) == "200");
