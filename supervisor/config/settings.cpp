@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -142,8 +143,10 @@ std::optional<EarlyExit> settle_metadata_host(Settings& settings, const Environm
 }
 
 void settle_log_format(Settings& settings, const Environment& environment) {
-    const bool on_cloud_run =
-        !value_of(environment, "K_SERVICE").empty() || !value_of(environment, "CLOUD_RUN_WORKER_POOL").empty();
+    // A service, a worker pool and a job have a variable each (https://cloud.google.com/run/docs/container-contract).
+    constexpr std::array names{"K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_JOB"};
+    const bool on_cloud_run = std::any_of(
+        names.begin(), names.end(), [&environment](const char* name) { return !value_of(environment, name).empty(); });
     settings.log_format = settings.log_format.value_or(on_cloud_run ? LogFormat::json : LogFormat::text);
 }
 

@@ -261,7 +261,8 @@ std::vector<Setting> all_settings() {
     all.push_back({"SUPERVISOR_HEALTH_ADDRESS",
                    "--health-address",
                    "ADDRESS",
-                   "the address at which /livez, /readyz, /startupz and /status are answered, or off [0.0.0.0:8081]",
+                   "the address at which /livez, /readyz, /startupz, /status and /metrics are answered, or off "
+                   "[0.0.0.0:8081]",
                    "an IP address and a port such as 0.0.0.0:8081 or [::]:8081, or off",
                    parse_health_address,
                    /*repeatable=*/false,
@@ -306,7 +307,7 @@ std::vector<Setting> all_settings() {
 }
 
 std::vector<Switch> all_switches() {
-    return {{"--check", "check the settings, fetch one token, show what would run, and exit",
+    return {{"--check", "check the settings, fetch one token, try to reach the database, show what would run, and exit",
              [](Settings& s) { s.check_only = true; }},
             {"--no-token", "be a plain init for COMMAND: no token and no rotation, but all other functions",
              [](Settings& s) { s.use_token = false; }},

@@ -79,8 +79,9 @@ def test_every_line_of_text_has_time_severity_and_message(emulator) -> None:
         ([], {"SUPERVISOR_LOG_FORMAT": "json"}),
         ([], {"K_SERVICE": "prefect"}),
         (["--log-format", "auto"], {"CLOUD_RUN_WORKER_POOL": "workers"}),
+        ([], {"CLOUD_RUN_JOB": "migration"}),
     ],
-    ids=["flag", "variable", "service", "worker pool"],
+    ids=["flag", "variable", "service", "worker pool", "job"],
 )
 def test_every_line_of_json_parses_and_has_what_cloud_logging_lifts(emulator, arguments, environment) -> None:
     ended = a_whole_life(emulator, *arguments, environment=environment)

@@ -323,7 +323,7 @@ TEST_CASE("With rolling rotation the socket's port can't be the health server's,
 }
 
 TEST_CASE("The log is JSON on Cloud Run unless the user chose a format") {
-    for (const std::string name : {"K_SERVICE", "CLOUD_RUN_WORKER_POOL"}) {
+    for (const std::string name : {"K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_JOB"}) {
         CHECK(read({}, {{name, "x"}}).log_format == LogFormat::json);
         CHECK(read({"--log-format", "auto"}, {{name, "x"}}).log_format == LogFormat::json);
         CHECK(read({"--log-format", "text"}, {{name, "x"}}).log_format == LogFormat::text);
