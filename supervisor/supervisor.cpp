@@ -166,8 +166,8 @@ void Supervisor::finish(int code) {
 void Supervisor::tick() {
     const auto now = clock_();
     resume_after_freeze(now);
-    child_.reap();
     child_.allow_rotation(!token_.expired(now));
+    child_.reap();
     child_.tick(now);
     if (waits_for_database()) {
         database_.tick(now);
@@ -212,6 +212,10 @@ void Supervisor::wake_after(milliseconds sleep) {
 
 void Supervisor::on_answered(std::optional<Freshness> meaning, milliseconds took) {
     metrics_.token_answered(meaning, took);
+    if (meaning == Freshness::unchanged && waits_for_database()) {
+        // The answer may have corrected the expiry, after a step of the wall clock.
+        start_when_possible();
+    }
 }
 
 void Supervisor::on_fresh(Moment now) {
@@ -227,7 +231,8 @@ void Supervisor::on_fresh(Moment now) {
 
 /// Called whenever something comes that the first child waits for: the first token, and the database's network.
 void Supervisor::start_when_possible() {
-    if ((settings_.use_token && !token_.token()) || database_.waits()) {
+    const bool can_log_in = !settings_.use_token || (token_.token() && !token_.expired(clock_()));
+    if (!can_log_in || database_.waits()) {
         return;
     }
     if (settings_.check_only) {

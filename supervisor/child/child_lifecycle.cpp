@@ -80,7 +80,21 @@ Actions ChildLifecycle::rotate(std::string why, Moment now) {
 Actions ChildLifecycle::allow_rotation(bool allowed, Moment now) {
     const bool again = allowed && !rotation_allowed_;
     rotation_allowed_ = allowed;
+    if (again && phase_ == Phase::replacing && next_waits_) {
+        return launch_next();
+    }
     return again && rotation_due_ && phase_ == Phase::running ? wait_for_due_rotation(now) : Actions{};
+}
+
+/// After the old child. allow_rotation() brings the next one if it has to wait.
+Actions ChildLifecycle::launch_next() {
+    if (!rotation_allowed_) {
+        next_waits_ = true;
+        return {log(Level::warning, "rotation: the next child waits for a fresh token, the newest one has expired"),
+                act(Kind::disarm)};
+    }
+    next_waits_ = false;
+    return {act(Kind::disarm), act(Kind::launch)};
 }
 
 Actions ChildLifecycle::begin_rotation(Moment now) { return rolling_ ? Actions{act(Kind::look_for_room)} : drain(now); }
@@ -148,8 +162,8 @@ Actions ChildLifecycle::leave(int code, Moment now) {
 }
 
 Actions ChildLifecycle::remaining_processes(bool any) {
-    if (phase_ == Phase::replacing && !any && !relaunch_deadline_) {
-        return {act(Kind::disarm), act(Kind::launch)};
+    if (phase_ == Phase::replacing && !any && !relaunch_deadline_ && !next_waits_) {
+        return launch_next();
     }
     if (phase_ == Phase::cleaning_up) {
         if (!any) {
@@ -225,12 +239,15 @@ Actions ChildLifecycle::timer_fired(Moment now) {
                         {{"drain_timeout_ms", settings_.drain_timeout.count()}}),
                     act(Kind::kill_group, phase_ == Phase::draining ? Who::serving : Who::other),
                     arm(drain_kill_grace)};
-        case Phase::replacing:
-            if (relaunch_deadline_) {
-                return {act(Kind::launch)};
+        case Phase::replacing: {
+            Actions actions;
+            if (!relaunch_deadline_) {
+                actions = {
+                    log(Level::warning, "rotation: something of the old child's group is left and can't be killed")};
             }
-            return {log(Level::warning, "rotation: something of the old child's group is left and can't be killed"),
-                    act(Kind::launch)};
+            append(actions, launch_next());
+            return actions;
+        }
         case Phase::delaying_stop: return begin_stop(SIGTERM, now);
         case Phase::stopping:
             if (killed_) {

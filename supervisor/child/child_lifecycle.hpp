@@ -85,7 +85,8 @@ public:
     /// The child is to be replaced by one with a newer token, which has been fetched already; `why` goes into the log.
     Actions rotate(std::string why, Moment now);
     /// Whether a child that starts now could log in. While the newest token has expired, a rotation that is held back stays
-    /// held back: it would end a child whose connections work for one that can open none.
+    /// held back, since it would end a child whose connections work for one that can open none; and if the old child has
+    /// ended already, the next one waits.
     Actions allow_rotation(bool allowed, Moment now);
     [[nodiscard]] bool is_rotation_allowed() const { return rotation_allowed_; }
     /// Whether the next child can run beside the serving one, or the reason why not.
@@ -108,6 +109,7 @@ public:
 
 private:
     Actions begin_rotation(Moment now);
+    Actions launch_next();
     Actions drain(Moment now);
     Actions retire(Moment now);
     Actions try_again_later(const std::string& why, Moment now);
@@ -128,8 +130,9 @@ private:
     std::string why_{};
     bool rotation_due_ = false;
     bool rotation_allowed_ = true;
-    Moment next_rotation_{};  ///< not before
-    bool killed_ = false;     ///< the phase's KILL has been sent
+    bool next_waits_ = false;  ///< between two children, until a rotation is allowed
+    Moment next_rotation_{};   ///< not before
+    bool killed_ = false;      ///< the phase's KILL has been sent
     bool ever_started_ = false;
     unsigned restarts_ = 0;
     int exit_code_ = 0;

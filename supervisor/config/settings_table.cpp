@@ -155,6 +155,13 @@ std::string duration_range(milliseconds least, milliseconds most) {
     return "a duration such as 90s, 55m, 1h30m or 250ms, from " + to_string(least) + " to " + to_string(most);
 }
 
+bool parse_scope(Settings& settings, const std::string& text) {
+    settings.token_scope = text;
+    // RFC 6749, 3.3.
+    return !text.empty() && std::all_of(text.begin(), text.end(),
+                                        [](char c) { return c >= ' ' && c < '\x7f' && c != '"' && c != '\\'; });
+}
+
 bool parse_db_wait(Settings& settings, const std::string& text) {
     if (text == "off") {
         settings.db_wait.reset();
@@ -252,7 +259,7 @@ std::vector<Setting> all_settings() {
     all.push_back({"SUPERVISOR_TOKEN_SCOPE", "--token-scope", "URL",
                    "the token's scope. https://www.googleapis.com/auth/sqlservice.login is sufficient for the login "
                    "and safer: a leaked token can then be used for nothing else [.../auth/cloud-platform]",
-                   "a scope's URL", text_parser([](Settings& s) -> std::string& { return s.token_scope; })});
+                   "a scope's URL, or several with spaces between them", parse_scope});
     all.push_back(
         {"SUPERVISOR_IMPERSONATE_SERVICE_ACCOUNT", "--impersonate-service-account", "EMAIL[,DELEGATE...]",
          "log in as this service account, for which our own identity may make tokens; with delegates the last of "

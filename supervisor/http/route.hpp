@@ -17,7 +17,7 @@ struct Route {
 
 /// The route that the environment asks for: the first of https_proxy, HTTPS_PROXY, all_proxy and ALL_PROXY, with no_proxy or
 /// NO_PROXY, and SSL_CERT_FILE or else the first file of certificates that is there of those that the distributions have. The
-/// fault is that there is none.
+/// faults are that there is none, and that a proxy is no URL of one; neither repeats what may be a password.
 Result<Route> read_route(const Environment& environment);
 
 /// The proxy for a message: `host:port`, without what may be a password.

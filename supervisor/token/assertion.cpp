@@ -15,6 +15,7 @@ constexpr std::chrono::hours life{1};
 std::string base64url(std::string_view bytes) {
     constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     std::string text;
+    text.reserve((4 * bytes.size() + 2) / 3);
     unsigned pending = 0;
     unsigned bits = 0;
     for (const char byte : bytes) {
@@ -49,14 +50,18 @@ Result<Secret> signed_assertion(const ServiceAccountKey& account, std::string_vi
         return Fault{"the field private_key is " + key.error().why};
     }
     auto text = assertion_to_sign(account, scope, now);
-    const auto signature = key->sign(text);
+    auto signature = key->sign(text);
     if (!signature) {
         return Fault{"the field private_key: " + signature.error().why};
     }
     // One allocation, because growing would leave copies behind.
     std::string assertion;
     assertion.reserve(text.size() + 2 * signature->size());
-    assertion.append(text).append(1, '.').append(base64url(*signature));
+    auto encoded = base64url(*signature);
+    assertion.append(text).append(1, '.').append(encoded);
+    // The rest of an assertion is known to everybody.
+    wipe(encoded);
+    wipe(*signature);
     return Secret{std::move(assertion)};
 }
 

@@ -121,6 +121,12 @@ Result<Identity> read_identity(Json& object, const std::string& type, const std:
 
 /// Where the platform's own token is: `credential_source`, which has a file or a URL, and perhaps `format` and `headers`.
 void read_source(ExternalAccount& account, Json& source, Fields& fields) {
+    // gcloud writes a URL for AWS as well, which is not that of the token.
+    for (const std::string name : {"environment_id", "executable", "certificate"}) {
+        if (source.contains(name)) {
+            fields.complain(name, "there, which is not supported: a workload's token has to be in a file or at a URL");
+        }
+    }
     account.file = fields.optional("file");
     account.url = fields.optional("url");
     const bool is_url = account.url.starts_with("https://") || account.url.starts_with("http://");
@@ -138,7 +144,12 @@ void read_source(ExternalAccount& account, Json& source, Fields& fields) {
                 fields.complain("headers", "not an object of texts");
                 return;
             }
-            account.headers.push_back(name + ": " + value.get<std::string>());
+            auto& text = value.get_ref<std::string&>();
+            std::string line;
+            line.reserve(name.size() + 2 + text.size());
+            line.append(name).append(": ").append(text);
+            wipe(text);
+            account.headers.emplace_back(std::move(line));
         }
     }
     const auto format = source.find("format");

@@ -35,7 +35,7 @@ struct ExternalAccount {
     std::string token_url;
     std::string file{};                       ///< where the platform's token is, or
     std::string url{};                        ///< where it is asked for,
-    std::vector<std::string> headers{};       ///< with these lines
+    std::vector<Secret> headers{};            ///< with these lines
     std::optional<std::string> json_field{};  ///< the field of the token, if what is there is a JSON object
 };
 

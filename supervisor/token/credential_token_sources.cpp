@@ -58,7 +58,10 @@ void ExternalAccountTokenSource::fetch(Done done) {
 }
 
 void ExternalAccountTokenSource::ask_platform(const Done& done) {
-    HttpRequest request{.url = account_.url, .headers = account_.headers, .route = services_.route};
+    HttpRequest request{.url = account_.url, .route = services_.route};
+    for (const auto& line : account_.headers) {
+        request.headers.push_back(line.reveal());
+    }
     services_.get(std::move(request), [this, done](const Result<HttpAnswer>& answer) {
         if (!answer) {
             done({Fault{"the platform's token at " + account_.url + ": " + answer.error().why}});
@@ -78,7 +81,7 @@ void ExternalAccountTokenSource::exchange(std::string_view contents, const std::
         done({Fault{"the platform's token in " + from + ": " + token.error().why}});
         return;
     }
-    const Endpoint endpoint{account_.token_url, services_.route, {}};
+    const Endpoint endpoint{account_.token_url, services_.route, {}, /*grant_changes=*/true};
     services_.get(external_request(endpoint, account_, scope_, *token),
                   [this, endpoint, done](const Result<HttpAnswer>& answer) {
                       done(read_exchange(endpoint, answer, services_.clock()));

@@ -77,15 +77,22 @@ std::string text_of(const Json& object, const char* name) {
     return field != object.end() && field->is_string() ? field->get<std::string>() : std::string{};
 }
 
+/// What google-auth takes as temporary, whatever the status is (google.oauth2._client, _can_retry).
+bool is_temporary(const std::string& word) {
+    return word == "internal_failure" || word == "server_error" || word == "temporarily_unavailable";
+}
+
 /// A refusal of the token endpoint (RFC 6749, 5.2).
 TokenAnswer refused(const Endpoint& endpoint, const HttpAnswer& answer, const Json& json, Moment now) {
     std::string why = host_of(endpoint.url) + " answered " + std::to_string(answer.status);
     const auto error = json.is_object() ? text_of(json, "error") : std::string{};
-    const bool is_lasting = answer.status >= 400 && answer.status < 500 && answer.status != 408 && answer.status != 429;
+    const auto description = json.is_object() ? text_of(json, "error_description") : std::string{};
+    const bool is_lasting = answer.status >= 400 && answer.status < 500 && answer.status != 408 &&
+                            answer.status != 429 && !is_temporary(error) && !is_temporary(description) &&
+                            !endpoint.grant_changes;
     if (error.empty()) {
         why += quote_refusal(answer.body);
     } else {
-        const auto description = text_of(json, "error_description");
         why += quote_refusal(error + (description.empty() ? "" : ": " + description), longest_words);
         const bool is_about_time = description.find("iat") != std::string::npos;
         if (error == "invalid_grant" && is_about_time) {

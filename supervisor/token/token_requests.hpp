@@ -30,6 +30,7 @@ struct Endpoint {
     std::string url;
     Route route;
     std::string on_invalid_grant{};  ///< what a person can do about a grant that is refused
+    bool grant_changes = false;      ///< by itself, as a token that its platform renews
 };
 
 /// Exchanges a service account's assertion.

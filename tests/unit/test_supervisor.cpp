@@ -398,6 +398,73 @@ TEST_CASE("After a freeze no child is started with a token that has expired mean
     }
 }
 
+TEST_CASE("A child that is started after a freeze in a drain gets the token that comes after it") {
+    Run test;
+    test.processes.next_obeys_term = false;
+    test.run({
+        [&] {
+            test.token = "ya29.two";
+            test.pass(55min);
+        },
+        [&] {
+            CHECK(test.logged("rotation: draining the child"));
+            test.token = "ya29.three";
+            test.processes.next_obeys_term = true;
+            test.processes.end(test.processes.alive.begin()->first, 0);
+            test.pass(61min);
+        },
+        [&] {
+            CHECK(test.logged("rotation: the next child waits for a fresh token, the newest one has expired"));
+            REQUIRE(test.processes.launched.size() == 2);
+            CHECK(test.last_url().find(":ya29.three@") != std::string::npos);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("A first child that waited for the database in a freeze gets the token that comes after it") {
+    Run test;
+    test.database_answers = false;
+    test.run({
+        [&] {
+            CHECK(test.processes.launched.empty());
+            test.database_answers = true;
+            test.metadata_answers = false;
+            // The freeze stopped CLOCK_BOOTTIME too, as gVisor does, and the database is asked first.
+            test.now.wall += 61min;
+            test.pass(5s);
+        },
+        [&] {
+            CHECK(test.processes.launched.empty());
+            test.metadata_answers = true;
+            test.token = "ya29.two";
+            test.pass(36s);
+        },
+        [&] {
+            REQUIRE(test.processes.launched.size() == 1);
+            CHECK(test.last_url().find(":ya29.two@") != std::string::npos);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
+TEST_CASE("A first child that waited for the database starts when an answer corrects the token's expiry") {
+    Run test;
+    test.database_answers = false;
+    test.run({
+        [&] {
+            test.database_answers = true;
+            // A step of the wall clock, after which the metadata server gives out the same token.
+            test.now.wall += 61min;
+            test.pass(5s);
+        },
+        [&] {
+            CHECK(test.processes.launched.size() == 1);
+            test.supervisor.on_signal(SIGTERM);
+        },
+    });
+}
+
 TEST_CASE("No token within the start deadline is exit 1") {
     Run test;
     test.metadata_answers = false;

@@ -117,7 +117,7 @@ TEST_CASE("A launch between two children that may work later is tried again with
         const auto pause = actions.back().delay;
         pauses += std::to_string(pause.count()) + ' ';
         now = now + pause;
-        CHECK(steps(lifecycle.timer_fired(now)) == "launch");
+        CHECK(steps(lifecycle.timer_fired(now)) == "disarm, launch");
     }
     CHECK(pauses == "100 200 400 800 1600 2000 2000 2000 2000 2000 2000 ");
 }
@@ -146,7 +146,7 @@ TEST_CASE("A stop timeout of zero forwards the stop and waits for the child alon
 
 TEST_CASE("A group that can't be cleared does not keep the next child from starting") {
     auto lifecycle = replacing();
-    CHECK(steps(lifecycle.timer_fired(start + 3s)) == "launch");
+    CHECK(steps(lifecycle.timer_fired(start + 3s)) == "disarm, launch");
 }
 
 TEST_CASE("Restarts are at least 30 s apart") {
@@ -295,6 +295,41 @@ TEST_CASE("A rotation that is due waits while the newest token has expired, and 
         CHECK(steps(lifecycle.allow_rotation(true, start + begins_after)) == left);
         CHECK(steps(lifecycle.timer_fired(start + 41s)) == "TERM>child, CONT>child, arm 30000");
     }
+}
+
+TEST_CASE("Between two children the next one waits for a usable token") {
+    // By the end of the group, by the time for it, and by the time until the next try.
+    for (const int way : {0, 1, 2}) {
+        auto lifecycle = replacing();
+        if (way == 2) {
+            lifecycle.launch_failed(1, "no memory", /*may_pass=*/true, start + 300ms);
+        }
+        CHECK(lifecycle.allow_rotation(false, start + 300ms).empty());
+        const auto actions = way == 0 ? lifecycle.remaining_processes(false) : lifecycle.timer_fired(start + 3s);
+        CHECK(steps(actions) == "disarm");
+        CHECK(lines(actions).back().message ==
+              "rotation: the next child waits for a fresh token, the newest one has expired");
+        CHECK(lifecycle.remaining_processes(false).empty());
+        CHECK(steps(lifecycle.allow_rotation(true, start + 10s)) == "disarm, launch");
+        lifecycle.child_started(101, start + 10s);
+        CHECK(lifecycle.phase() == Phase::running);
+    }
+}
+
+TEST_CASE("The old group's end is waited for although the token is usable again") {
+    auto lifecycle = replacing();
+    lifecycle.allow_rotation(false, start + 300ms);
+    CHECK(lifecycle.allow_rotation(true, start + 400ms).empty());
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, launch");
+}
+
+TEST_CASE("A stop while the next child waits for a usable token is the exit") {
+    auto lifecycle = replacing();
+    lifecycle.allow_rotation(false, start + 300ms);
+    lifecycle.remaining_processes(false);
+    lifecycle.stop(SIGTERM, start + 1s);
+    CHECK(lifecycle.allow_rotation(true, start + 2s).empty());
+    CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, exit 143");
 }
 
 TEST_CASE("A newer token ends the wait for a usable one") {

@@ -206,6 +206,12 @@ TEST_CASE("A flag beats its variable, which beats the default") {
     }
 }
 
+TEST_CASE("A scope has no character that no scope can have") {
+    for (const std::string scope : {"a\xff", "a\nb", "\"a\"", "a\\b"}) {
+        CHECK(mentions(refusal({"--token-scope", scope}, database), "allowed is a scope's URL"));
+    }
+}
+
 TEST_CASE("A bad value is one line with the setting, the value and what is allowed, and exit code 2") {
     for (const auto& row : rows()) {
         for (const auto& value : row.bad) {

@@ -53,6 +53,29 @@ TEST_CASE("The proxy is the first of the variables that is set to something") {
     CHECK(read_route(environment)->no_proxy == "b");
 }
 
+TEST_CASE("What is no proxy's URL is refused, and no fault repeats it") {
+    const TestFolder folder;
+    const auto authorities = folder.write("ca.pem", "", 0600);
+    const auto why = [&authorities](const std::string& proxy) {
+        const auto route = read_route({{"SSL_CERT_FILE", authorities}, {"https_proxy", proxy}});
+        return route ? std::string{} : route.error().why;
+    };
+    for (const std::string good :
+         {"proxy", "proxy:3128", "http://proxy:3128/", "https://u:p@proxy", "socks5h://u@[::1]:1080",
+          "http://user:p%23%40%2F@proxy:3128", "user:password@proxy"}) {
+        CAPTURE(good);
+        CHECK(why(good).empty());
+    }
+    for (const std::string bad :
+         {"http://user:MUST#NOT@proxy:3128", "http://user:12#MUST@proxy:3128", "http://user:MUST/NOT@proxy:3128",
+          "http://user:MUST?NOT@proxy:3128", "http://user:MUST NOT@proxy:3128", "http://user:MUSTNOT@proxy:3128\n",
+          "http://user:MUSTNOT%0a@proxy:3128", "ftp://user:MUSTNOT@proxy:3128", "http://user:MUSTNOT@proxy:99999"}) {
+        CAPTURE(bad);
+        CHECK(why(bad).starts_with("https_proxy is not the URL of a proxy"));
+        CHECK(why(bad).find("MUST") == std::string::npos);
+    }
+}
+
 TEST_CASE("A proxy is shown without its password") {
     CHECK(proxy_address({.proxy = "http://user:pass@word@proxy:3128/"}) == "proxy:3128");
     CHECK(proxy_address({.proxy = "http://proxy:3128"}) == "proxy:3128");

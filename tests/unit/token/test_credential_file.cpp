@@ -121,7 +121,7 @@ TEST_CASE("A workload's token is in a file or at a URL, as it is or in JSON") {
     REQUIRE(credential.has_value());
     const auto& account = std::get<ExternalAccount>(credential->identity);
     CHECK(account.url == "http://169.254.169.254/t");
-    CHECK(account.headers == std::vector<std::string>{"Metadata: True"});
+    CHECK(account.headers == std::vector<Secret>{Secret{"Metadata: True"}});
     CHECK(account.json_field == "f");
     CHECK(credential->impersonation->lifetime == std::chrono::seconds{1800});
 
@@ -135,7 +135,16 @@ TEST_CASE("A workload's token is in a file or at a URL, as it is or in JSON") {
     CHECK(why("[]") == "the field credential_source is missing or not an object");
     CHECK(why("{}") == neither);
     CHECK(why(R"({"file": "/a", "url": "https://b"})") == neither);
-    CHECK(why(R"({"environment_id": "aws1"})") == neither);
+    // As gcloud's `create-cred-config --aws` writes it.
+    CHECK(
+        why(R"({"environment_id": "aws1", "region_url": "http://169.254.169.254/latest/meta-data/placement/availability-zone",)"
+            R"( "url": "http://169.254.169.254/latest/meta-data/iam/security-credentials", "regional_cred_verification_url":)"
+            R"( "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15"})") ==
+        "the field credential_source.environment_id is there, which is not supported: a workload's token has to be in "
+        "a file "
+        "or at a URL");
+    CHECK(why(R"({"executable": {"command": "/a"}})").starts_with("the field credential_source.executable is there"));
+    CHECK(why(R"({"certificate": {}, "file": "/a"})").starts_with("the field credential_source.certificate is there"));
     CHECK(why(R"({"file": "a"})") == R"(the field credential_source.file is "a", which is not an absolute path)");
     CHECK(why(R"({"url": "ftp://a"})") ==
           R"(the field credential_source.url is "ftp://a", which is no http or https URL)");

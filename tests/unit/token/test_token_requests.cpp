@@ -96,6 +96,16 @@ TEST_CASE("A grant that is refused comes with advice, and is left alone for five
           "oauth2.googleapis.com answered 400: invalid_scope");
 }
 
+TEST_CASE("A refusal that may be another one next time asks for no long pause") {
+    for (const std::string body : {R"({"error": "server_error"})", R"({"error": "temporarily_unavailable"})",
+                                   R"({"error": "x", "error_description": "internal_failure"})"}) {
+        CHECK(read_exchange(exchange, answer(body, 400), now).retry_after == std::nullopt);
+    }
+    auto of_a_platform = exchange;
+    of_a_platform.grant_changes = true;
+    CHECK(read_exchange(of_a_platform, answer(R"({"error": "invalid_grant"})", 400), now).retry_after == std::nullopt);
+}
+
 TEST_CASE("A clock that is wrong is shown beside the server's") {
     auto refusal = answer(
         R"({"error": "invalid_grant", "error_description": "Invalid JWT: Check your iat and exp values."})", 400);
