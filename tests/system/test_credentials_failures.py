@@ -89,10 +89,16 @@ def test_a_workload_with_another_source_is_refused_by_the_field(emulator, tmp_pa
         "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/aws",
         "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
         "token_url": "https://sts.googleapis.com/v1/token",
-        "credential_source": {"environment_id": "aws1", "region_url": "http://169.254.169.254/latest"},
+        # As gcloud writes it (googlecloudsdk/command_lib/iam/byoid_utilities/cred_config.py).
+        "credential_source": {
+            "environment_id": "aws1",
+            "region_url": "http://169.254.169.254/latest/meta-data/placement/availability-zone",
+            "url": "http://169.254.169.254/latest/meta-data/iam/security-credentials",
+            "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
+        },
     }
     line = refused_file(emulator, file_of(tmp_path, content))
-    assert line.startswith("the field credential_source.file is missing, and there is no url either")
+    assert line.startswith("the field credential_source.environment_id is there, which is not supported")
 
 
 def test_a_key_that_is_none_is_named_by_its_kind(emulator, tmp_path: Path, contents) -> None:
