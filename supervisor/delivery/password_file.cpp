@@ -195,6 +195,11 @@ std::optional<Fault> PasswordFile::replace(const Secret& token) {
     return fault;
 }
 
+bool PasswordFile::is_there() const {
+    struct stat status{};
+    return ::lstat(path().c_str(), &status) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 void PasswordFile::remove() noexcept {
     if (descriptor_ < 0) {
         return;

@@ -33,6 +33,8 @@ public:
     /// removed is created again at the same path, which the child was given. An object that has taken its place is used
     /// only if it is a directory, not a symbolic link, that belongs to our own user and is closed to all others.
     [[nodiscard]] std::optional<Fault> replace(const Secret& token);
+    /// Whether nobody has removed the file or its directory.
+    [[nodiscard]] bool is_there() const;
     [[nodiscard]] std::string path() const { return directory_ + "/pgpass"; }
 
 private:

@@ -91,7 +91,12 @@ void TokenDelivery::count_as_delivered(InUse token) {
 }
 
 void TokenDelivery::tick(Moment now) {
-    if (failed_ && reached(failed_->next_try, now)) {
+    if (failed_) {
+        if (reached(failed_->next_try, now)) {
+            hand_over_in_place(now);
+        }
+    } else if (password_file_ && !password_file_->is_there()) {
+        log_.warning("rotation: the password file was removed, writing it again", {{"path", password_file_->path()}});
         hand_over_in_place(now);
     }
 }

@@ -57,7 +57,7 @@ public:
     /// The child serves for which the last environment was made.
     void child_serves();
 
-    /// Tries a failed hand-over again when that is due.
+    /// Tries a failed hand-over again when that is due, and writes a password file that somebody has removed again.
     void tick(Moment now);
     /// How long tick() may wait at most, never negative; none when nothing waits to be tried again.
     [[nodiscard]] std::optional<milliseconds> sleep(Moment now) const;

@@ -161,6 +161,36 @@ TEST_CASE("A hand-over that fails is tried again after growing pauses, and its e
     CHECK(test.failed == 8);
 }
 
+TEST_CASE("A password file that somebody has removed is written again, with its directory, and without a new token") {
+    Delivering test{RotationMode::in_place};
+    test.delivery.set_newest(one, start + 1h);
+    const auto file = password_file_of(test.delivery.environment_for_child());
+    test.delivery.child_serves();
+    const auto line = content(file);
+    test.delivery.tick(start + 1s);
+    CHECK(test.log.lines().empty());
+    for (const auto& lost : {file, std::filesystem::path{file}.parent_path().string()}) {
+        std::filesystem::remove_all(lost);
+        test.delivery.tick(start + 2s);
+        CHECK(content(file) == line);
+        CHECK(test.log.lines().front() ==
+              "WARNING rotation: the password file was removed, writing it again path=" + file);
+    }
+    CHECK(test.rotated == 0);
+
+    // What cannot be written is tried again as any other hand-over is.
+    const auto directory = std::filesystem::path{file}.parent_path();
+    std::filesystem::remove_all(directory);
+    std::ofstream{directory};
+    test.delivery.tick(start + 3s);
+    CHECK(test.failed == 1);
+    CHECK(test.delivery.sleep(start + 3s) == 1s);
+    std::filesystem::remove(directory);
+    test.delivery.tick(start + 4s);
+    CHECK(content(file) == line);
+    CHECK(test.delivery.last_error().empty());
+}
+
 TEST_CASE("A password file that can't be made is a fault that names the directory") {
     Delivering test{RotationMode::in_place};
     test.delivery.set_newest(one, start + 1h);
