@@ -66,6 +66,28 @@ def test_the_temporary_directory_is_the_second_choice(mounts: str, named: bool, 
         assert not any(line.severity in ("WARNING", "ERROR") for line in supervisor.log)
 
 
+def test_a_directory_that_somebody_removes_is_there_again_long_before_the_next_token() -> None:
+    with (
+        GoogleEmulator(postgres=False, token_life="1h") as emulator,
+        Supervisor("--rotation", "in-place", emulator=emulator, command=["sleep", "600"]) as supervisor,
+    ):
+        supervisor.wait_for_log("child: started")
+        process = find_process(supervisor.child_pid)
+        assert process
+        file = Path(process.environment["PGPASSFILE"])
+        shutil.rmtree(file.parent)
+        # The program looks at it at least every 30 s.
+        wait_until(file.exists, "the password file to be there again", 120)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        (token,) = emulator.tokens()
+        assert delivered_token(supervisor) == token.text
+        line = supervisor.wait_for_log("rotation: the password file was removed, writing it again")
+        assert line.fields["path"] == str(file)
+        assert supervisor.stop() == 143
+        assert not file.parent.exists()
+
+
 @pytest.fixture(scope="module")
 def pgx_login(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = shutil.which("go")
