@@ -117,7 +117,9 @@ TEST_CASE("A launch between two children that may work later is tried again with
         const auto pause = actions.back().delay;
         pauses += std::to_string(pause.count()) + ' ';
         now = now + pause;
-        CHECK(steps(lifecycle.timer_fired(now)) == "disarm, launch");
+        const auto again = lifecycle.timer_fired(now);
+        CHECK(steps(again) == "disarm, launch");
+        CHECK(lines(again).empty());
     }
     CHECK(pauses == "100 200 400 800 1600 2000 2000 2000 2000 2000 2000 ");
 }
@@ -146,7 +148,9 @@ TEST_CASE("A stop timeout of zero forwards the stop and waits for the child alon
 
 TEST_CASE("A group that can't be cleared does not keep the next child from starting") {
     auto lifecycle = replacing();
-    CHECK(steps(lifecycle.timer_fired(start + 3s)) == "disarm, launch");
+    const auto actions = lifecycle.timer_fired(start + 3s);
+    CHECK(steps(actions) == "disarm, launch");
+    CHECK(lines(actions).size() == 1);
 }
 
 TEST_CASE("Restarts are at least 30 s apart") {
@@ -313,6 +317,10 @@ TEST_CASE("Between two children the next one waits for a usable token") {
         CHECK(steps(lifecycle.allow_rotation(true, start + 10s)) == "disarm, launch");
         lifecycle.child_started(101, start + 10s);
         CHECK(lifecycle.phase() == Phase::running);
+        // The next rotation waits for nothing.
+        lifecycle.rotate("fresh token", start + 100s);
+        lifecycle.child_exited(Who::serving, 143, start + 101s);
+        CHECK(steps(lifecycle.remaining_processes(false)) == "disarm, launch");
     }
 }
 
