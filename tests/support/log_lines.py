@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
+# The log cuts its times to whole milliseconds, so a time in it is up to that many seconds too early.
+LOG_PRECISION = 0.001
 
 _TEXT_LINE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<severity>"

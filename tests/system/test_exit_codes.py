@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from children import child
+from log_lines import LOG_PRECISION
 from supervisor import Supervisor, run, wait_until
 
 # The signals that end a process by default and that the child of a supervisor can get.
@@ -19,8 +20,6 @@ DEADLY_SIGNALS = sorted(
     - {signal.SIGURG, signal.SIGWINCH}
 )
 NO_CORE_FILES = ("sh", "-c", 'ulimit -c 0; exec "$@"', "sh")
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 
 
 def shell(script: str, *arguments: str, **options: object) -> Supervisor:

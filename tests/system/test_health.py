@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 
 from children import child
+from log_lines import LOG_PRECISION
 from supervisor import LIMIT, ReservedPort, Supervisor, listening, run, wait_until
 
 pytestmark = pytest.mark.shipped
 
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 PATHS = ("/livez", "/startupz", "/readyz", "/status")
 
 

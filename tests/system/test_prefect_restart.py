@@ -12,7 +12,7 @@ from signal import SIGTERM
 
 import pytest
 
-from log_lines import LogLine
+from log_lines import LOG_PRECISION, LogLine
 from prefect_load import PrefectLoad, Request
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor, wait_until
@@ -32,8 +32,6 @@ EVENTS = {
     "child: started": "started",
     "child: ready": "ready",
 }
-# The log cuts its times to whole milliseconds, so a time in it is up to that much too early.
-LOG_PRECISION = 0.001
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import pytest
 
-from log_lines import LogLine
+from log_lines import LOG_PRECISION, LogLine
 from prefect_load import PrefectLoad
 from prefect_server import START_LIMIT, prefect_environment
 from supervisor import Supervisor
@@ -36,8 +36,6 @@ EVENTS = {
     "rotation: new connections go to the next child": "handed_over",
     "rotation: child drained": "drained",
 }
-# The log cuts its times to whole milliseconds, so a time in it is up to that much too early.
-LOG_PRECISION = 0.001
 
 
 @dataclass(frozen=True)

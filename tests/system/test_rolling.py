@@ -14,6 +14,7 @@ import pytest
 
 from delivered import delivered_token
 from google_emulator.client import GoogleEmulator
+from log_lines import LOG_PRECISION
 from processes import Process, children_of
 from rolling import (
     DRAINED,
@@ -34,8 +35,6 @@ from supervisor import Supervisor, listening, run
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 LISTENS, TIME_WAIT = "0A", "06"
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 STARTING = "rotation: starting the next child beside this one"
 HANDED_OVER = "rotation: new connections go to the next child"
 QUEUE_LEFT = "leaves connections in its queue"

@@ -12,14 +12,13 @@ from signal import SIGINT, SIGTERM
 import pytest
 
 from children import child
+from log_lines import LOG_PRECISION
 from supervisor import Supervisor, wait_until
 
 both = pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
 both_signals = pytest.mark.parametrize("number", [SIGTERM, SIGINT], ids=["TERM", "INT"])
 with_and_without_token = pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
 
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 
 
 def seconds_to_stop(supervisor: Supervisor) -> float:

@@ -11,14 +11,13 @@ import pytest
 from asgi_page import page_command
 from children import child
 from load_balancers import HAPROXY, BalancedServer, HAProxy
+from log_lines import LOG_PRECISION
 from prefect_load import HEALTH, ask
 from rolling import fresh_connections, lost
 from supervisor import Supervisor, run, wait_until
 
 both = pytest.mark.parametrize("pid1", [False, True], ids=["child process", "PID 1"])
 
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 DELAYED = "stop: asked to end, not ready from now on"
 FORWARDED = "stop: asked to end, forwarding"
 READY_URL = "http://127.0.0.1:{port}/api/health"

@@ -20,14 +20,13 @@ from signal import SIGTERM
 import pytest
 
 from children import child
+from log_lines import LOG_PRECISION
 from processes import Process, find_process
 from supervisor import Supervisor, pid_namespace_command, skip_without_namespaces
 from google_emulator.client import GoogleEmulator
 
 FLOOR = 30
 UNTIL_ROTATION = 150.0
-# The log cuts its times to whole milliseconds.
-LOG_PRECISION = 0.001
 # These timeouts must not run out while a part of the test works.
 PATIENT = ("--drain-timeout", "10m", "--stop-timeout", "10m")
 URL = "PREFECT_API_DATABASE_CONNECTION_URL"
