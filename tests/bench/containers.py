@@ -12,10 +12,8 @@ import re
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ import docker
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_REPOSITORY), str(_REPOSITORY / "tests/support")]
 
+from background import Background  # noqa: E402
 from containers import CONFINED, START_LIMIT, Google, Server  # noqa: E402
 from prefect_load import HEALTH, PrefectLoad, ask  # noqa: E402
 from supervisor import wait_until  # noqa: E402
@@ -61,30 +60,19 @@ class Subject:
     lives_on: bool = True
 
 
-class Memory:
+class Memory(Background):
     """The container's peak: what it uses less the file pages that the kernel can drop, as `docker stats` counts."""
 
     def __init__(self, pid: int) -> None:
+        super().__init__()
         self._read = _memory_reader(pid)
-        self._over = threading.Event()
         self._peak = 0
-        self._executor = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> Memory:
-        self._watching = self._executor.submit(self._watch)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._executor.shutdown()
-        # An error that nobody expects ends the benchmark: the peak would be too low without a word.
-        self._watching.result()
 
     @property
     def peak(self) -> int:
         return self._peak
 
-    def _watch(self) -> None:
+    def _work(self) -> None:
         while not self._over.wait(0.1):
             # It goes with the container.
             with suppress(OSError):

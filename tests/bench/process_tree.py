@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from background import Background
 from process import MeasurementError
 
 _EVERY = 0.1
@@ -40,30 +39,22 @@ def process_tree(root: int) -> list[int]:
     return found
 
 
-class TreeSampler:
+class TreeSampler(Background):
     """Samples for as long as the block lasts. `pids` names the processes, parents first; `ended_cpu` is the processor
     time of earlier trees, which is in no living process's numbers."""
 
     def __init__(self, pids: Callable[[], list[int]], ended_cpu: Callable[[], float] = lambda: 0.0) -> None:
+        super().__init__()
         self._pids = pids
         self._ended_cpu = ended_cpu
-        self._over = threading.Event()
-        self._executor = ThreadPoolExecutor(1)
         self.samples: list[Sample] = []
 
     def __enter__(self) -> TreeSampler:
         if not Path("/proc/thread-self/children").exists():
             raise MeasurementError("this kernel has no /proc/PID/task/TID/children, which tells a process's children")
-        self._watching = self._executor.submit(self._watch)
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._executor.shutdown()
-        # An error that nobody expects ends the benchmark: the peak would be too low without a word.
-        self._watching.result()
-
-    def _watch(self) -> None:
+    def _work(self) -> None:
         cpu = 0.0
         while True:
             earlier = self._ended_cpu()

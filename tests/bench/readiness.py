@@ -6,8 +6,9 @@ import http.client
 import threading
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from background import Background
 
 
 class HealthPage:
@@ -41,27 +42,16 @@ class HealthPage:
         return self._server.server_port
 
 
-class Probes:
+class Probes(Background):
     """Asks `http://127.0.0.1:PORT/PATH` again and again within the block, and counts the good answers."""
 
     def __init__(self, port: int, path: str, every: float) -> None:
+        super().__init__()
         self._url = f"http://127.0.0.1:{port}{path}"
         self._every = every
-        self._over = threading.Event()
-        self._executor = ThreadPoolExecutor(1)
         self.answered = 0
 
-    def __enter__(self) -> Probes:
-        self._asking = self._executor.submit(self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._executor.shutdown()
-        # An error that nobody expects ends the benchmark, not only the questions.
-        self._asking.result()
-
-    def _ask(self) -> None:
+    def _work(self) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         due = time.monotonic()
         while not self._over.wait(max(0.0, due - time.monotonic())):

@@ -30,6 +30,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_REPOSITORY), str(_REPOSITORY / "tests/support")]
 
 from asgi_page import page_command  # noqa: E402
+from background import Background  # noqa: E402
 from google_emulator.client import EmulatorError, GoogleEmulator  # noqa: E402
 from load_balancers import HAPROXY, NGINX, BalancedServer, HAProxy, Nginx  # noqa: E402
 from prefect_load import COUNT_RUNS, HEALTH  # noqa: E402
@@ -129,27 +130,17 @@ def _ask(connection: http.client.HTTPConnection, kind: Kind) -> Sent:
     return Sent(kind, started, time.monotonic() - started, server, error)
 
 
-class Reloader:
+class Reloader(Background):
     """Asks each supervisor's /readyz as HAProxy does, and takes a server that is not ready out of nginx's
     configuration. A deployment script or an ingress controller does so in front of open-source nginx."""
 
     def __init__(self, balancer: Nginx, servers: list[BalancedServer]) -> None:
+        super().__init__()
         self._balancer = balancer
         self._servers = servers
-        self._ended = threading.Event()
 
-    def __enter__(self) -> Reloader:
-        self._pool = ThreadPoolExecutor(1)
-        self._watcher = self._pool.submit(self._run)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._pool.shutdown()
-        self._watcher.result()
-
-    def _run(self) -> None:
-        while not self._ended.wait(INTERVAL):
+    def _work(self) -> None:
+        while not self._over.wait(INTERVAL):
             self._balancer.take_out([one.name for one in self._servers if not _is_ready(one)])
 
 
