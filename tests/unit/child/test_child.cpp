@@ -1,6 +1,7 @@
 #include "child/child.hpp"
 
 #include "simulated/nursery.hpp"
+#include "simulated/random_walk.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -12,9 +13,9 @@
 
 using namespace supervisor;
 using namespace std::chrono_literals;
-using simulated::Dice;
 using simulated::Lines;
 using simulated::Nursery;
+using simulated::RandomWalk;
 using simulated::Signals;
 
 namespace {
@@ -347,41 +348,18 @@ TEST_CASE("A zombie that was inherited is reaped without a SIGCHLD") {
 
 namespace {
 
-/// A random walk: random events happen to the real Child until it ends.
-class Story : public Nursery {
+class Story : public RandomWalk {
 public:
-    explicit Story(std::uint64_t seed) : Nursery({.command = {"prefect"}}), dice_(seed) {}
-
-    void run() {
-        child.start();
-        for (int step = 0; step < 300 && !exit_code; ++step) {
-            happen();
-            pass(dice_.between(1ms, 3s));
-            check();
-        }
-        if (!exit_code) {
-            stop();
-        }
-        // From here on the clock alone must lead to the end.
-        pass(8s + ChildLifecycle::final_grace + 1ms);
-        REQUIRE(exit_code.has_value());
-        CHECK(exits == 1);
-        const auto tries = processes.launch_tries;
-        child.replace("late");
-        child.stop(SIGTERM);
-        pass(1min);
-        CHECK(processes.launch_tries == tries);
-        CHECK(exits == 1);
-    }
+    explicit Story(std::uint64_t seed) : RandomWalk({.command = {"prefect"}}, seed, 3s) {}
 
 private:
-    void happen() {
+    void happen() override {
         processes.next_obeys_term = dice_.chance(0.7);
         processes.next_obeys_kill = dice_.chance(0.97);
         switch (dice_.below(12)) {
             case 0:
             case 1:
-            case 2: child.replace("fresh token"); break;
+            case 2: fresh_token(); break;
             case 3:
                 if (dice_.chance(0.1)) {
                     stop();
@@ -399,41 +377,21 @@ private:
                 }
                 break;
             case 6: processes.start(4711 + static_cast<pid_t>(dice_.below(3))); break;
-            case 7:
-                processes.launch_faults.assign(dice_.below(20), LaunchFault{.stage = LaunchStage::fork,
-                                                                            .error = dice_.chance(0.9) ? EAGAIN : EPERM,
-                                                                            .why = "fork"});
-                break;
+            case 7: fail_next_launches(20); break;
             case 8: now.wall += dice_.between(-1h, 1h); break;
+            case 9: expire(); break;
             default: break;
         }
     }
 
-    void stop() {
-        stopped_ = true;
-        tries_at_stop_ = processes.launch_tries;
-        child.stop(SIGTERM);
-    }
-
-    void check() {
+    void check() override {
         unsigned mains = 0;  // what case 6 starts is in groups without a leader, and does not count
         for (const auto& [pid, process] : processes.alive) {
             mains += pid == process.group && !process.code ? 1U : 0U;
         }
         CHECK(mains <= 1);
         CHECK(serves == (child.phase() == Phase::running));
-        CHECK((child.phase() == Phase::stopped) == exit_code.has_value());
-        if (stopped_) {
-            CHECK(processes.launch_tries == tries_at_stop_);
-        }
-        if (child.phase() == Phase::replacing || child.phase() == Phase::draining || child.is_ending()) {
-            CHECK((child.sleep(now).has_value() || exit_code.has_value()));
-        }
     }
-
-    Dice dice_;
-    bool stopped_ = false;
-    unsigned tries_at_stop_ = 0;
 };
 
 }  // namespace

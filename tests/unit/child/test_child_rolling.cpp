@@ -1,5 +1,6 @@
 // The real Child in a rolling rotation, over simulated processes and sockets.
 #include "simulated/nursery.hpp"
+#include "simulated/random_walk.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -10,9 +11,9 @@
 
 using namespace supervisor;
 using namespace std::chrono_literals;
-using simulated::Dice;
 using simulated::Lines;
 using simulated::Nursery;
+using simulated::RandomWalk;
 using simulated::Signals;
 
 namespace {
@@ -281,45 +282,23 @@ TEST_CASE("The serving child's end in a rolling rotation ends the other one too"
 
 namespace {
 
-/// A random walk: random events happen to the real Child until it ends.
-class RollingStory : public Nursery {
+class RollingStory : public RandomWalk {
 public:
     explicit RollingStory(std::uint64_t seed)
-        : Nursery(seed % 2 == 0 ? rolling() : rolling_with_stop_delay()), dice_(seed) {}
-
-    void run() {
-        child.start();
-        processes.listen(pid());
-        for (int step = 0; step < 300 && !exit_code; ++step) {
-            happen();
-            pass(dice_.between(1ms, 20s));
-            check();
-        }
-        if (!exit_code) {
-            stop();
-        }
-        // From here on the clock alone must lead to the end.
-        pass(5s + 8s + ChildLifecycle::final_grace + 1ms);
-        REQUIRE(exit_code.has_value());
-        CHECK(exits == 1);
-        const auto tries = processes.launch_tries;
-        child.replace("late");
-        child.stop(SIGTERM);
-        pass(1min);
-        CHECK(processes.launch_tries == tries);
-        CHECK(exits == 1);
-    }
+        : RandomWalk(seed % 2 == 0 ? rolling() : rolling_with_stop_delay(), seed, 20s) {}
 
 private:
-    void happen() {
+    void started_first() override { processes.listen(pid()); }
+
+    void happen() override {
         processes.next_obeys_term = dice_.chance(0.8);
         processes.next_obeys_kill = dice_.chance(0.98);
         const auto children = mains();
         const pid_t one = children.empty() ? 0 : children.at(dice_.below(children.size()));
-        switch (dice_.below(14)) {
+        switch (dice_.below(15)) {
             case 0:
             case 1:
-            case 2: child.replace("fresh token"); break;
+            case 2: fresh_token(); break;
             case 3:
                 if (dice_.chance(0.05)) {
                     stop();
@@ -341,25 +320,16 @@ private:
                 processes.no_room = dice_.chance(0.3) ? std::optional{std::string{"no memory"}} : std::nullopt;
                 break;
             case 9: processes.connections_steered = dice_.chance(0.7); break;
-            case 10:
-                processes.launch_faults.assign(dice_.below(3), LaunchFault{.stage = LaunchStage::fork,
-                                                                           .error = dice_.chance(0.9) ? EAGAIN : EPERM,
-                                                                           .why = "fork"});
-                break;
+            case 10: fail_next_launches(3); break;
             case 11: now.wall += dice_.between(-1h, 1h); break;
             case 12:
                 for (auto& [number, socket] : processes.sockets) {
                     socket.waiting = static_cast<unsigned>(dice_.below(3));
                 }
                 break;
+            case 13: expire(); break;
             default: processes.start(4711 + static_cast<pid_t>(dice_.below(3))); break;
         }
-    }
-
-    void stop() {
-        stopped_ = true;
-        tries_at_stop_ = processes.launch_tries;
-        child.stop(SIGTERM);
     }
 
     [[nodiscard]] std::vector<pid_t> mains() const {
@@ -372,7 +342,7 @@ private:
         return found;
     }
 
-    void check() {
+    void check() override {
         const auto phase = child.phase();
         const bool two = phase == Phase::overlapping || phase == Phase::handing_over || phase == Phase::retiring;
         unsigned open = 0;
@@ -382,7 +352,6 @@ private:
         CHECK(mains().size() <= (two || child.is_ending() ? 2U : 1U));
         CHECK(open <= 2);
         CHECK(serves == supervisor::serves(phase));
-        CHECK((phase == Phase::stopped) == exit_code.has_value());
         if (supervisor::serves(phase)) {
             // The child that we call serving runs, and nobody else was told to take the connections.
             CHECK(processes.runs(pid()));
@@ -391,18 +360,11 @@ private:
                 CHECK(mains().size() == 1);
             }
         }
-        if (stopped_) {
-            CHECK(processes.launch_tries == tries_at_stop_);
-        }
-        if (two || phase == Phase::replacing || phase == Phase::draining || child.is_ending()) {
-            // Two children, or none that serves, are there for a bounded time alone.
+        if (two) {
+            // They are there for a bounded time alone.
             CHECK((child.sleep(now).has_value() || exit_code.has_value()));
         }
     }
-
-    Dice dice_;
-    bool stopped_ = false;
-    unsigned tries_at_stop_ = 0;
 };
 
 }  // namespace
