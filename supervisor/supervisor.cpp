@@ -121,10 +121,7 @@ bool Supervisor::start() {
         }
     }
     // It runs in the loop, because run_loop() deals with what fails there.
-    boost::asio::post(loop_, [this] {
-        start_when_possible();
-        tick();
-    });
+    boost::asio::post(loop_, [this] { tick(); });
     return true;
 }
 
@@ -164,12 +161,13 @@ void Supervisor::finish(int code) {
 // --- the loop -------------------------------------------------------------------------------------------------------
 
 void Supervisor::tick() {
+    start_when_possible();
     const auto now = clock_();
     resume_after_freeze(now);
     child_.allow_rotation(!token_.expired(now));
     child_.reap();
     child_.tick(now);
-    if (waits_for_database()) {
+    if (waits_to_start()) {
         database_.tick(now);
     }
     if (tends_token()) {
@@ -183,7 +181,7 @@ void Supervisor::tick() {
 
     auto sleep = failed_ ? pause_without_signals : FreezeDetector::longest_sleep;
     sleep = std::min(sleep, child_.sleep(now).value_or(sleep));
-    if (waits_for_database()) {
+    if (waits_to_start()) {
         sleep = std::min(sleep, database_.sleep(now).value_or(sleep));
     }
     if (tends_token()) {
@@ -212,25 +210,25 @@ void Supervisor::wake_after(milliseconds sleep) {
 
 void Supervisor::on_answered(std::optional<Freshness> meaning, milliseconds took) {
     metrics_.token_answered(meaning, took);
-    if (meaning == Freshness::unchanged && waits_for_database()) {
-        // The answer may have corrected the expiry, after a step of the wall clock.
-        start_when_possible();
-    }
 }
 
 void Supervisor::on_fresh(Moment now) {
     delivery_.set_newest(*token_.token(), token_.expiry());
     if (!child_.was_started()) {
-        start_when_possible();
-    } else if (settings_.rotation == RotationMode::in_place) {
+        return;  // the first child will start with it
+    }
+    if (settings_.rotation == RotationMode::in_place) {
         delivery_.hand_over_in_place(now);
     } else {
         child_.replace("fresh token " + token_.hash());
     }
 }
 
-/// Called whenever something comes that the first child waits for: the first token, and the database's network.
+/// The first child starts as soon as there is all that it waits for: a token that has not expired, and the database's network.
 void Supervisor::start_when_possible() {
+    if (!waits_to_start()) {
+        return;
+    }
     const bool can_log_in = !settings_.use_token || (token_.token() && !token_.expired(clock_()));
     if (!can_log_in || database_.waits()) {
         return;
@@ -243,15 +241,15 @@ void Supervisor::start_when_possible() {
     child_.start();
 }
 
-void Supervisor::on_database_reached() { start_when_possible(); }
+void Supervisor::on_database_reached() {
+    // The tick that follows each answer starts the child.
+}
 
 void Supervisor::on_database_unreachable() {
-    if (settings_.check_only) {
-        // What would run is shown nevertheless.
-        start_when_possible();
-        return;
+    // A check shows what would run nevertheless.
+    if (!settings_.check_only) {
+        finish(1);
     }
-    finish(1);
 }
 
 void Supervisor::on_deadline(const std::string&) { finish(1); }

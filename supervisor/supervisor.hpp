@@ -83,7 +83,7 @@ private:
 
     void fail(const std::string& why);
     void finish(int code);
-    [[nodiscard]] bool waits_for_database() const { return !child_.was_started() && !child_.is_ending(); }
+    [[nodiscard]] bool waits_to_start() const { return !child_.was_started() && !child_.is_ending(); }
     [[nodiscard]] bool tends_token() const { return settings_.use_token && !child_.is_ending(); }
 
     boost::asio::io_context& loop_;

@@ -72,6 +72,7 @@ TokenAnswer not_reached(const Endpoint& endpoint, const Fault& fault) {
     return {Fault{why + "authorities of " + endpoint.route.authorities + ")"}};
 }
 
+/// The text of a field; nothing if there is none, or if `object` is none.
 std::string text_of(const Json& object, const char* name) {
     const auto field = object.find(name);
     return field != object.end() && field->is_string() ? field->get<std::string>() : std::string{};
@@ -85,8 +86,8 @@ bool is_temporary(const std::string& word) {
 /// A refusal of the token endpoint (RFC 6749, 5.2).
 TokenAnswer refused(const Endpoint& endpoint, const HttpAnswer& answer, const Json& json, Moment now) {
     std::string why = host_of(endpoint.url) + " answered " + std::to_string(answer.status);
-    const auto error = json.is_object() ? text_of(json, "error") : std::string{};
-    const auto description = json.is_object() ? text_of(json, "error_description") : std::string{};
+    const auto error = text_of(json, "error");
+    const auto description = text_of(json, "error_description");
     const bool is_lasting = answer.status >= 400 && answer.status < 500 && answer.status != 408 &&
                             answer.status != 429 && !is_temporary(error) && !is_temporary(description) &&
                             !endpoint.grant_changes;
@@ -222,8 +223,7 @@ TokenAnswer read_impersonation(const Endpoint& endpoint, const Result<HttpAnswer
     auto json = Json::parse(answer->body, nullptr, /*allow_exceptions=*/false);
     const auto host = host_of(endpoint.url);
     if (answer->status != 200) {
-        const auto error = json.is_object() && json.contains("error") ? json["error"] : Json{};
-        const auto message = error.is_object() ? text_of(error, "message") : std::string{};
+        const auto message = json.contains("error") ? text_of(json["error"], "message") : std::string{};
         std::string why = host + " answered " + std::to_string(answer->status) +
                           (message.empty() ? quote_refusal(answer->body) : quote_refusal(message, longest_words));
         if (answer->status == 403) {
