@@ -8,8 +8,8 @@ writes down every command. What it prints then is gcloud's own text where gcloud
 that it is the stand-in's. A grants job is really run: its command, with its environment and its secret, against a
 real PostgreSQL.
 
-STAND_IN_HOME             the folder: state.json, commands.jsonl, apis.json, since.json, revisions.json, logs as gcloud
-                          keeps them, yaml/, secrets/
+STAND_IN_HOME             the folder: state, commands, apis, since, revisions, recorded as google_cloud.py wrote it, logs as
+                          gcloud keeps them, yaml/, secrets/
 STAND_IN_POSTGRES         the folder of PostgreSQL's socket; without it a job changes nothing
 STAND_IN_FAIL             "before N", "after N": the Nth command fails without or with its effect; "CASE N": it fails in
                           that case of gcloud_texts.py, without effect. By how a command begins, for all that begin so:
@@ -30,10 +30,11 @@ STAND_IN_WATCH_PROCESSES  write down the arguments of every process of the sessi
 
 from __future__ import annotations
 
-# This runs some thousand times in the tests, so a module that takes long to import is imported only where it is needed.
-import json
+# This runs some ten thousand times in the tests, so a module that takes long to import is imported only where it is needed.
 import os
 import sys
+
+import kept_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,10 +126,8 @@ def refuse(why: str, code: int = 1) -> NoReturn:
 
 def write_down(command: list[str]) -> list[list[str]]:
     """Returns all of them, this one included."""
-    with open(f"{HOME}/commands.jsonl", "a+") as file:
-        file.write(json.dumps(command) + "\n")
-        file.seek(0)
-        return [json.loads(line) for line in file]
+    kept_files.append(f"{HOME}/commands", command)
+    return kept_files.records(f"{HOME}/commands")
 
 
 def write_down_processes() -> None:
@@ -148,9 +147,7 @@ def write_down_processes() -> None:
 
 def parse(arguments: list[str]) -> tuple[str, list[str], dict[str, Any]]:
     """gcloud ends with 2 when it does not understand its command line (calliope/parser_errors.py)."""
-    recorded = json.loads(
-        read(os.path.join(os.path.dirname(os.path.realpath(__file__)), "gcloud_commands.json"))
-    )
+    recorded = load("recorded")
     commands, every_command = recorded["commands"], recorded["every_command"]
     for length in range(len(arguments), 0, -1):
         if (command := " ".join(arguments[:length])) in commands:
@@ -168,6 +165,8 @@ def parse(arguments: list[str]) -> tuple[str, list[str], dict[str, Any]]:
             continue
         name, equals, value = word.partition("=")
         if name == "--flags-file":
+            import json
+
             given = json.loads(sys.stdin.read() if value == "-" else read(value))
             rest = [f"{key}={text}" for key, text in given.items()] + rest
             continue
@@ -214,19 +213,19 @@ class Cloud:
         self._words = words
         self._number = number
         self._keep_all = keep_all
-        self.things: dict[str, Any] = load("state.json")
+        self.things: dict[str, Any] = load("state")
         self._before = dict(self.things)
         # At which command a thing was made, and how many revisions were made of a service or a pool. They are no part
         # of the state: two that are equal may have different ones.
-        self._since: dict[str, int] = load("since.json")
-        self._revisions: dict[str, int] = load("revisions.json")
+        self._since: dict[str, int] = load("since")
+        self._revisions: dict[str, int] = load("revisions")
         self.project = os.environ.get("CLOUDSDK_CORE_PROJECT", "")
 
     def save(self) -> None:
         for thing in self.things.keys() - self._before.keys():
             self._since[thing] = self._number
         for name, value in (("state", self.things), ("since", self._since), ("revisions", self._revisions)):
-            write(f"{HOME}/{name}.json", json.dumps(value, indent=1, sort_keys=True))
+            save(name, value)
 
     def fail(self, case: str) -> NoReturn:
         fail(self._words, case)
@@ -268,7 +267,7 @@ class Cloud:
         api = gcloud_texts.Call(self._words).kind.api
         if api in ALWAYS_ON + ON_AT_FIRST:
             return
-        if f"{api}.googleapis.com" not in load("apis.json") or self.is_new(f"api {api}", "STAND_IN_API_DELAY"):
+        if f"{api}.googleapis.com" not in load("apis") or self.is_new(f"api {api}", "STAND_IN_API_DELAY"):
             self.fail("api-not-enabled")
 
     def bind(self, thing: str, flags: dict[str, Any], *needs: str) -> None:
@@ -320,14 +319,14 @@ class Cloud:
         instance = f"instance {flags.get('--instance', name)}"
         match command.removeprefix("beta "):
             case "services enable":
-                apis = load("apis.json")
+                apis = load("apis")
                 for api in names:
                     if api not in apis:
                         apis[api] = True
                         self._since[f"api {api.partition('.')[0]}"] = self._number
-                write(f"{HOME}/apis.json", json.dumps(apis))
+                save("apis", apis)
             case "services list":
-                enabled = {f"{api}.googleapis.com" for api in ON_AT_FIRST} | set(load("apis.json"))
+                enabled = {f"{api}.googleapis.com" for api in ON_AT_FIRST} | set(load("apis"))
                 self.answer(flags, {"value(config.name)": "\n".join(sorted(enabled))})
             case "projects describe":
                 self.answer(flags, {"value(projectNumber)": PROJECT_NUMBER})
@@ -722,6 +721,8 @@ class Cloud:
     def check_network(self, revision: Any, resource: Any) -> None:
         holder = resource["spec"]["template"] if resource["kind"] == "Job" else revision
         interfaces = holder["metadata"]["annotations"]["run.googleapis.com/network-interfaces"]
+        import json
+
         for interface in json.loads(interfaces):
             for kind, name in (("network", interface["network"]), ("subnet", interface["subnetwork"])):
                 if self.path(kind, name, self.project) not in self.things:
@@ -789,8 +790,11 @@ def from_yaml(text: str) -> Any:
 
 
 def load(name: str) -> dict[str, Any]:
-    path = f"{HOME}/{name}"
-    return dict(json.loads(read(path))) if os.path.exists(path) else {}
+    return kept_files.load(f"{HOME}/{name}")
+
+
+def save(name: str, value: dict[str, Any]) -> None:
+    kept_files.save(f"{HOME}/{name}", value)
 
 
 def read(path: str) -> str:

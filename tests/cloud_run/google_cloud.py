@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import kept_files
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 SCRIPTS = REPOSITORY / "deploy/cloud_run"
@@ -40,6 +42,7 @@ class GoogleCloud:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "cloud"
         self.home.mkdir()
+        kept_files.save(self.home / "recorded", json.loads((HERE / "gcloud_commands.json").read_text()))
         programs = folder / "programs"
         programs.mkdir()
         for name in ("gcloud", "docker"):
@@ -77,31 +80,26 @@ class GoogleCloud:
     @property
     def state(self) -> dict[str, Any]:
         """All that was made, by kind and name; the APIs that are on are not in it."""
-        return self._load("state.json")
+        return kept_files.load(self.home / "state")
 
     @property
     def apis(self) -> list[str]:
         """Those that are on."""
-        return list(self._load("apis.json"))
+        return list(kept_files.load(self.home / "apis"))
 
     @property
     def revisions(self) -> dict[str, int]:
         """How many were made of each service and pool that is there."""
-        return self._load("revisions.json")
-
-    def _load(self, name: str) -> dict[str, Any]:
-        path = self.home / name
-        return json.loads(path.read_text()) if path.exists() else {}
+        return kept_files.load(self.home / "revisions")
 
     @property
     def commands(self) -> list[list[str]]:
         """Every command so far, words as the program got them."""
-        path = self.home / "commands.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return kept_files.records(self.home / "commands")
 
     def forget_commands(self) -> None:
         """Then all that was made before is known everywhere."""
-        for name in ("commands.jsonl", "since.json"):
+        for name in ("commands", "since"):
             (self.home / name).unlink(missing_ok=True)
 
     @property
