@@ -11,9 +11,6 @@ namespace {
 
 using Type = MetricsText::Type;
 
-constexpr unsigned digits_of_milliseconds = 3;
-constexpr unsigned digits_of_microseconds = 6;
-
 void write_token(MetricsText& text, const Metrics& metrics, const HealthFacts& facts) {
     const auto& refreshes = metrics.token_refreshes;
     text.begin("prefect_supervisor_token_refresh_total", Type::counter,
@@ -29,7 +26,7 @@ void write_token(MetricsText& text, const Metrics& metrics, const HealthFacts& f
     text.begin("prefect_supervisor_token_expiry_timestamp_seconds", Type::gauge,
                "When the token that the child works with expires, since the epoch. No sample without a token.");
     if (facts.token) {
-        text.sample(facts.token->expiry.count(), digits_of_milliseconds);
+        text.sample(facts.token->expiry.count(), MetricsText::digits_of_milliseconds);
     }
 }
 
@@ -80,13 +77,13 @@ void write_process(MetricsText& text, const ProcessUsage& usage, milliseconds st
         }
     };
     text.begin("process_cpu_seconds_total", Type::counter, "Total user and system CPU time spent in seconds.")
-        .sample(usage.cpu_time.count(), digits_of_microseconds);
+        .sample(usage.cpu_time.count(), MetricsText::digits_of_microseconds);
     gauge("process_open_fds", "Number of open file descriptors.", usage.open_descriptors);
     gauge("process_max_fds", "Maximum number of open file descriptors.", usage.most_descriptors);
     gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", usage.virtual_memory);
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.", usage.resident_memory);
     text.begin("process_start_time_seconds", Type::gauge, "Start time of the process since unix epoch in seconds.")
-        .sample(start.count(), digits_of_milliseconds);
+        .sample(start.count(), MetricsText::digits_of_milliseconds);
 }
 
 }  // namespace

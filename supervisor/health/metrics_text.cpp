@@ -3,8 +3,6 @@
 namespace supervisor {
 namespace {
 
-constexpr unsigned digits_of_milliseconds = 3;
-
 /// A help text has no quotes that would have to be escaped.
 std::string escaped(std::string_view text, bool quotes) {
     std::string found;

@@ -16,6 +16,8 @@ namespace supervisor {
 class MetricsText {
 public:
     static constexpr std::string_view content_type = "text/plain; version=0.0.4; charset=utf-8";
+    static constexpr unsigned digits_of_milliseconds = 3;
+    static constexpr unsigned digits_of_microseconds = 6;
 
     enum class Type { counter, gauge, histogram };
     using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
