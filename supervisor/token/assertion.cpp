@@ -8,7 +8,7 @@ namespace supervisor {
 namespace {
 
 constexpr auto audience = "https://oauth2.googleapis.com/token";
-constexpr std::chrono::hours life{1};
+constexpr std::chrono::hours assertion_life{1};
 
 }  // namespace
 
@@ -40,7 +40,7 @@ std::string assertion_to_sign(const ServiceAccountKey& account, std::string_view
                                 {"aud", audience},
                                 {"scope", scope},
                                 {"iat", seconds.count()},
-                                {"exp", std::chrono::seconds{seconds + life}.count()}};
+                                {"exp", std::chrono::seconds{seconds + assertion_life}.count()}};
     return base64url(header.dump()) + '.' + base64url(claims.dump());
 }
 
