@@ -119,10 +119,10 @@ TEST_CASE("A workload's token is in a file or at a URL, as it is or in JSON") {
                       R"(, "service_account_impersonation_url": ")" + target_url +
                           R"(", "service_account_impersonation": {"token_lifetime_seconds": 1800})");
     REQUIRE(credential.has_value());
-    const auto& account = std::get<ExternalAccount>(credential->identity);
-    CHECK(account.url == "http://169.254.169.254/t");
-    CHECK(account.headers == std::vector<Secret>{Secret{"Metadata: True"}});
-    CHECK(account.json_field == "f");
+    const auto& external = std::get<ExternalAccount>(credential->identity);
+    CHECK(external.url == "http://169.254.169.254/t");
+    CHECK(external.headers == std::vector<Secret>{Secret{"Metadata: True"}});
+    CHECK(external.json_field == "f");
     CHECK(credential->impersonation->lifetime == std::chrono::seconds{1800});
 
     const auto why = [&read](const std::string& source, const std::string& more = "") {
