@@ -91,7 +91,7 @@ private:
                 server.emplace(std::move(*connected));
             }
         }
-        fuzz::require(server.has_value(), "a request connects");
+        fuzz::require(server.has_value(), "a request connects", result && !*result ? result->error().why : "");
         for (fuzz::Patience patience;
              server->received.find("\r\n\r\n") == std::string::npos && !server->closed && patience.wait();) {
             settle();
@@ -151,6 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto honest = world.ask(
         "HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\nContent-Length: 41\r\n\r\n"
         R"({"access_token":"ya29.x","expires_in":60})");
-    fuzz::require(honest && read_token(*honest), "an honest answer brings a token, whatever came before");
+    fuzz::require(honest && read_token(*honest), "an honest answer brings a token, whatever came before",
+                  honest ? "" : honest.error().why);
     return 0;
 }

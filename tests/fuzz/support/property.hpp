@@ -4,14 +4,15 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 
 namespace supervisor::fuzz {
 
 /// A property that no input may violate. libFuzzer keeps the input on which the process ends.
-inline void require(bool holds, const char* property) {
+inline void require(bool holds, const char* property, const std::string& why = {}) {
     if (!holds) {
-        std::fprintf(stderr, "violated: %s\n", property);
+        std::fprintf(stderr, "violated: %s%s%s\n", property, why.empty() ? "" : ": ", why.c_str());
         std::abort();
     }
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -103,7 +104,8 @@ private:
 inline Peer connect_to(std::uint16_t port) {
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const auto address = loopback(port);
-    require(::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0, "the port is open");
+    const int error = ::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+    require(error == 0, "the port is open", std::strerror(error));
     return Peer{socket};
 }
 
