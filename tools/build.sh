@@ -24,6 +24,8 @@ if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake pa
         exit 1
     }
 fi
-echo "build: compiling $preset"
+note=''
+case $preset in release | arm64) note=" (the linker's warning of getaddrinfo is expected: docs/decisions/0004-static-glibc.md)" ;; esac
+echo "build: compiling $preset$note"
 [[ -t 1 ]] && quiet=() || quiet=(--quiet)
 exec cmake --build --preset "$preset" ${1:+--target "$@"} -- "${quiet[@]}"
