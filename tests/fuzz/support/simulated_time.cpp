@@ -13,20 +13,17 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds longest_pause = std::chrono::milliseconds{10};
-nanoseconds let_pass_so_far{0};
-nanoseconds left_out{0};
-nanoseconds last_call{0};
+nanoseconds of_the_kernel{0};
+nanoseconds simulated = std::chrono::hours{1};
 
-nanoseconds to_duration(const timespec& time) { return std::chrono::seconds{time.tv_sec} + nanoseconds{time.tv_nsec}; }
-
-/// What the steady clocks are ahead of those of the kernel.
-nanoseconds offset() {
+/// The time of all steady clocks. It follows that of the kernel from call to call, so that it never goes back.
+nanoseconds steady_time() {
     timespec now{};
     ::syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-    const auto pause = last_call == nanoseconds{0} ? nanoseconds{0} : to_duration(now) - last_call;
-    left_out += std::max(pause - longest_pause, nanoseconds{0});
-    last_call = to_duration(now);
-    return let_pass_so_far - left_out;
+    const auto time = std::chrono::seconds{now.tv_sec} + nanoseconds{now.tv_nsec};
+    simulated += std::min(time - of_the_kernel, longest_pause);
+    of_the_kernel = time;
+    return simulated;
 }
 
 bool is_steady(clockid_t clock) {
@@ -38,19 +35,19 @@ bool is_steady(clockid_t clock) {
 
 namespace supervisor::fuzz {
 
-void let_pass(std::chrono::seconds time) { let_pass_so_far += time; }
+void let_pass(std::chrono::seconds time) { simulated += time; }
 
 }  // namespace supervisor::fuzz
 
 // These take the place of the C library's.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
-    const auto result = static_cast<int>(::syscall(SYS_clock_gettime, clock, time));
-    if (result == 0 && is_steady(clock)) {
-        const auto simulated = to_duration(*time) + offset();
-        const auto whole = std::chrono::floor<std::chrono::seconds>(simulated);
-        *time = {whole.count(), (simulated - whole).count()};
+    if (!is_steady(clock)) {
+        return static_cast<int>(::syscall(SYS_clock_gettime, clock, time));
     }
-    return result;
+    const auto now = steady_time();
+    const auto whole = std::chrono::floor<std::chrono::seconds>(now);
+    *time = {whole.count(), (now - whole).count()};
+    return 0;
 }
 
 /// A timer of the kernel knows nothing of our time. Without one asio compares its deadlines with the clock.
