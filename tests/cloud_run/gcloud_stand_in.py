@@ -145,18 +145,9 @@ def write_down_processes() -> None:
 # The command line
 
 
-def recorded_commands() -> dict[str, Any]:
-    """In the form that is read quickly, if google_cloud.py has written it."""
-    if recorded := load("recorded"):
-        return recorded
-    import json
-
-    return json.loads(read(os.path.join(os.path.dirname(os.path.realpath(__file__)), "gcloud_commands.json")))
-
-
 def parse(arguments: list[str]) -> tuple[str, list[str], dict[str, Any]]:
     """gcloud ends with 2 when it does not understand its command line (calliope/parser_errors.py)."""
-    recorded = recorded_commands()
+    recorded = load("recorded")
     commands, every_command = recorded["commands"], recorded["every_command"]
     for length in range(len(arguments), 0, -1):
         if (command := " ".join(arguments[:length])) in commands:

@@ -38,11 +38,16 @@ def run_script(name: str, *options: str, environment: dict[str, str]) -> subproc
     )
 
 
+def keep_recorded_commands(home: Path) -> None:
+    """Whoever runs the stand-in does this first, so that it need not read JSON each time."""
+    kept_files.save(home / "recorded", json.loads((HERE / "gcloud_commands.json").read_text()))
+
+
 class GoogleCloud:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "cloud"
         self.home.mkdir()
-        kept_files.save(self.home / "recorded", json.loads((HERE / "gcloud_commands.json").read_text()))
+        keep_recorded_commands(self.home)
         programs = folder / "programs"
         programs.mkdir()
         for name in ("gcloud", "docker"):
@@ -96,6 +101,12 @@ class GoogleCloud:
     def commands(self) -> list[list[str]]:
         """Every command so far, words as the program got them."""
         return kept_files.records(self.home / "commands")
+
+    @property
+    def texts_outside_secrets(self) -> list[str]:
+        """What is in the files: state, command lines, logs, YAML. marshal keeps a text as it is."""
+        files = (path for path in self.home.rglob("*") if path.is_file() and path.parent.name != "secrets")
+        return [path.read_text(errors="replace") for path in files]
 
     def forget_commands(self) -> None:
         """Then all that was made before is known everywhere."""

@@ -153,7 +153,7 @@ def test_its_password_is_in_a_secret_alone(prepare: Prepare) -> None:
     password = re.fullmatch(r"rediss://:([0-9a-f-]{36})@10\.37\.64\.3:6378/0\?.*", url)
     assert password
     texts = [result.stdout + result.stderr for result in results]
-    texts += [path.read_text(errors="replace") for path in cloud.home.rglob("*") if path.is_file() and path.parent.name != "secrets"]
+    texts += cloud.texts_outside_secrets
     assert not any(password[1] in text for text in texts)
     assert "prefect-redis-url" in (cloud.home / "processes").read_text()
     for thing in ("service prefect-server", "pool prefect-services"):

@@ -336,7 +336,7 @@ def test_the_password_is_made_once_and_given_by_the_secrets_name(prepare: Prepar
     assert "secrets versions access latest --secret=prefect-auth" in result.stderr
     # It is in no output, command line, state or log.
     texts = [result.stdout, result.stderr]
-    texts += [path.read_text(errors="replace") for path in cloud.home.rglob("*") if path.is_file() and path.parent.name != "secrets"]
+    texts += cloud.texts_outside_secrets
     assert not any(password.partition(":")[2] in text for text in texts)
     assert "prefect-auth" in (cloud.home / "processes").read_text()
     cloud.succeed("deploy")

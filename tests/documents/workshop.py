@@ -17,6 +17,7 @@ import pytest
 
 from document_programs import PROGRAMS, PROJECT, REPOSITORY
 from documents import Block
+from google_cloud import keep_recorded_commands
 from supervisor import BINARY, RUN_MARK
 
 HERE = Path(__file__).resolve().parent
@@ -61,6 +62,7 @@ class Workshop:
             path = shutil.which(name)
             assert path, f"{name} is not installed"
             (programs / name).symlink_to(path)
+        keep_recorded_commands(folder)
         self.environment = {
             "PATH": str(programs),
             "PATH_OF_THE_TEST": os.environ["PATH"],
