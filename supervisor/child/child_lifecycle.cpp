@@ -225,7 +225,10 @@ Actions ChildLifecycle::timer_fired(Moment now) {
             return actions;
         }
         case Phase::handing_over: {
-            Actions actions{log(Level::warning, "rotation: the old child leaves connections in its queue")};
+            Actions actions;
+            if (!queue_empty_since_) {
+                actions.push_back(log(Level::warning, "rotation: the old child leaves connections in its queue"));
+            }
             append(actions, retire(now));
             return actions;
         }

@@ -67,9 +67,10 @@ public:
     static constexpr milliseconds first_relaunch_pause{100};
     static constexpr milliseconds longest_relaunch_pause{2'000};
     static constexpr milliseconds relaunch_limit{15'000};
-    /// A connection whose handshake began before the hand-over may still come into the old child's queue: the queue has
-    /// to be empty for this long. It is more than a round trip in a region.
-    static constexpr milliseconds queue_stays_empty{100};
+    /// A connection whose handshake began before the hand-over may still come into the old child's queue, and a child on a
+    /// busy processor may need a moment to read what came with the last one that it took out: uvicorn closes at TERM what
+    /// it has not read yet. So the queue has to be empty for this long.
+    static constexpr milliseconds queue_stays_empty{1'000};
     /// A child that takes no connection out of its queue for this long gets its TERM all the same.
     static constexpr milliseconds queue_patience{5'000};
 

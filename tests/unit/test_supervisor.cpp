@@ -218,7 +218,7 @@ TEST_CASE("With rolling rotation the old child serves until the next one listens
             CHECK(test.text_at("/status").find(R"("rotations": 1)") != std::string::npos);
             CHECK(test.text_at("/status").find(R"("restarts": 1)") != std::string::npos);
             test.pass(10ms);
-            test.pass(100ms);
+            test.pass(1s);
             CHECK_FALSE(test.processes.runs(100));
             CHECK(test.probe("/livez") == 200);
         },

@@ -46,7 +46,7 @@ ChildLifecycle handing_over() {
 ChildLifecycle retiring() {
     auto lifecycle = handing_over();
     lifecycle.old_queue(0, start + 3s);
-    lifecycle.old_queue(0, start + 3100ms);
+    lifecycle.old_queue(0, start + 4s);
     return lifecycle;
 }
 
@@ -76,11 +76,11 @@ TEST_CASE("A rolling rotation starts the next child beside the old one, hands ov
     CHECK(lifecycle.restarts() == 1);
 
     CHECK(lifecycle.old_queue(0, start + 2800ms).empty());
-    actions = lifecycle.old_queue(0, start + 2900ms);
+    actions = lifecycle.old_queue(0, start + 3800ms);
     CHECK(lifecycle.phase() == Phase::retiring);
     CHECK(steps(actions) == "close socket of other, TERM>other, CONT>other, arm 30000");
 
-    actions = lifecycle.child_exited(Who::other, 143, start + 3060ms);
+    actions = lifecycle.child_exited(Who::other, 143, start + 3960ms);
     CHECK(lifecycle.phase() == Phase::running);
     CHECK(steps(actions) == "KILL>other group, forget other, disarm");
     CHECK(lines(actions) ==
@@ -95,9 +95,9 @@ TEST_CASE("The old child is not ended while connections come into its queue") {
     CHECK(lifecycle.old_queue(0, start + 3050ms).empty());
     CHECK(lifecycle.old_queue(1, start + 3100ms).empty());
     CHECK(lifecycle.old_queue(0, start + 3200ms).empty());
-    CHECK(lifecycle.old_queue(0, start + 3299ms).empty());
+    CHECK(lifecycle.old_queue(0, start + 4199ms).empty());
     CHECK(lifecycle.phase() == Phase::handing_over);
-    CHECK_FALSE(lifecycle.old_queue(0, start + 3300ms).empty());
+    CHECK_FALSE(lifecycle.old_queue(0, start + 4200ms).empty());
     CHECK(lifecycle.phase() == Phase::retiring);
 }
 
@@ -107,6 +107,15 @@ TEST_CASE("An old child that takes nothing out of its queue is ended all the sam
     const auto actions = lifecycle.timer_fired(start + 8s);
     CHECK(steps(actions) == "close socket of other, TERM>other, CONT>other, arm 30000");
     CHECK(lines(actions).front().level == Level::warning);
+}
+
+TEST_CASE("A queue that is empty at last is no reason for a warning") {
+    auto lifecycle = handing_over();
+    lifecycle.old_queue(3, start + 3s);
+    lifecycle.old_queue(0, start + 7500ms);
+    const auto actions = lifecycle.timer_fired(start + 8s);
+    CHECK(steps(actions) == "close socket of other, TERM>other, CONT>other, arm 30000");
+    CHECK(lines(actions).empty());
 }
 
 TEST_CASE("An old child that does not drain beside the next one is killed") {

@@ -86,7 +86,7 @@ TEST_CASE("The next child serves when it listens, and the old one is ended after
     CHECK(test.processes.steered_to == test.processes.socket_of.at(next));
     CHECK(test.processes.runs(old));
 
-    test.pass(200ms);
+    test.pass(1100ms);
     CHECK(test.signalled() == Signals{{-old, SIGTERM}, {-old, SIGCONT}, {-old, SIGKILL}});
     CHECK_FALSE(test.processes.runs(old));
     CHECK(test.child.phase() == Phase::running);
@@ -105,7 +105,7 @@ TEST_CASE("The drain of a rolling rotation lasts from the old child's TERM, and 
     test.child.replace("fresh token");
     test.processes.listen(test.other());
     // The queue has to be empty for a moment before the TERM.
-    test.pass(110ms);
+    test.pass(1010ms);
     test.signalled();
     test.pass(2s);
     test.processes.end(old, 0);
@@ -124,7 +124,7 @@ TEST_CASE("Our copy of the old child's socket is closed before its TERM") {
         }
     };
     test.processes.listen(test.other());
-    test.pass(1s);
+    test.pass(2s);
     CHECK(test.child.restarts() == 1);
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("The old child gets its TERM only when its queue is empty") {
     test.pass(2s);
     CHECK(test.processes.runs(old));
     socket.waiting = 0;
-    test.pass(200ms);
+    test.pass(1100ms);
     CHECK_FALSE(test.processes.runs(old));
 }
 
@@ -147,7 +147,7 @@ TEST_CASE("Where new connections can't be steered the rotation goes on and says 
     test.processes.connections_steered = false;
     test.child.replace("fresh token");
     test.processes.listen(test.other());
-    test.pass(1s);
+    test.pass(2s);
     CHECK(test.child.restarts() == 1);
     const auto lines = test.log.lines();
     CHECK(std::find(
