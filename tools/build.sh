@@ -1,7 +1,7 @@
 #!/bin/bash
-# Configures and builds a preset of CMakePresets.json, or some targets of it:
+# Configures and builds a preset of CMakePresets.json, or some targets of it, or with --configure builds nothing:
 #
-#   tools/build.sh PRESET [TARGET...]
+#   tools/build.sh PRESET [--configure | TARGET...]
 #
 # Two of these may be started for one preset at the same time: the second waits for the first.
 # CMake's output, with all its checks, goes to .deps/log; on a terminal ninja shows its progress, elsewhere only its errors.
@@ -24,6 +24,7 @@ if [[ ! -e $ninja_file ]] || [[ $(find CMakeLists.txt CMakePresets.json cmake pa
         exit 1
     }
 fi
+[[ ${1:-} != --configure ]] || exit 0
 note=''
 case $preset in release | arm64) note=" (the linker's warning of getaddrinfo is expected: docs/decisions/0004-static-glibc.md)" ;; esac
 echo "build: compiling $preset$note"

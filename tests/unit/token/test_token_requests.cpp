@@ -63,7 +63,7 @@ TEST_CASE("The requests have the fields of google-auth") {
           "subject_token_type=jwt");
 }
 
-TEST_CASE("A good answer is a token with its life") {
+TEST_CASE("A good answer of a token endpoint is a token with its life") {
     const auto read = read_exchange(
         exchange, answer(R"({"access_token": "ya29.a", "expires_in": 3599, "token_type": "Bearer"})"), now);
     REQUIRE(read.token.has_value());
