@@ -4,7 +4,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-pytest=(.deps/venv/bin/python -m pytest tests/docker -n 2 --dist loadfile -q -ra --durations=10)
+pytest=(.deps/venv/bin/python -m pytest tests/docker -n 2 --dist loadfile -q -ra --durations=10 ${THOROUGH:-})
 
 if [[ ! ${DOCKER_MISSING:-} ]]; then
     tests/docker/build-images

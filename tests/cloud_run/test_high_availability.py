@@ -582,6 +582,7 @@ def test_from_single_to_ha_and_back(prepare: Prepare) -> None:
     assert cloud.state == {}
 
 
+@pytest.mark.thorough("the way back is a run with other settings, whose dry run the tests beside this one paste")
 @pytest.mark.parametrize(("script", "options"), [("deploy", []), ("cleanup", []), ("cleanup", ["--redis"])])
 def test_a_dry_run_of_the_way_back_can_be_pasted_too(script: str, options: list[str], prepare: Prepare) -> None:
     """What SCALE=single deletes of ha, it deletes only where the API of Redis is on, which the shell asks as well."""
@@ -647,6 +648,7 @@ def test_at_a_terminal_redis_is_deleted_after_a_question(answer: str, deleted: b
         ("cleanup", "lost gcloud redis instances delete"),
     ],
 )
+@pytest.mark.thorough("test_life_cycle.py stops each script at every command, without what is of SCALE=ha")
 def test_wherever_it_is_stopped_in_what_is_of_ha_the_next_run_completes_it(
     script: str, order: str, prepare: Prepare
 ) -> None:

@@ -79,10 +79,13 @@ def test_the_images_are_built_and_know_the_revision_of_their_database(environmen
 
 @pytest.fixture(
     params=[
-        ("README.md", "docker compose -f docker/compose.yaml up"),
-        ("docker/README.md", "export PREFECT_SERVER_API_AUTH_STRING="),
+        pytest.param(("README.md", "docker compose -f docker/compose.yaml up"), id="as-it-is"),
+        pytest.param(
+            ("docker/README.md", "export PREFECT_SERVER_API_AUTH_STRING="),
+            id="with-a-password",
+            marks=pytest.mark.thorough("test_password.py has the same system with a password"),
+        ),
     ],
-    ids=["as-it-is", "with-a-password"],
 )
 def system(
     request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path

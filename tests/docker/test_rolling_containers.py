@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from containers import CONFINED, START_LIMIT, Google, Server
 from prefect_load import HEALTH, LIST_FLOWS, PrefectLoad, ask
@@ -73,6 +74,7 @@ def check_clean_end(server: Server) -> float:
     return round(ended.seconds, 2)
 
 
+@pytest.mark.thorough("the program makes the same decision in tests/system/test_rolling_faults.py")
 def test_without_memory_for_a_second_prefect_a_rotation_is_a_restart_in_which_connections_wait(
     google: Google, record_property: Callable[[str, object], None]
 ) -> None:

@@ -201,6 +201,7 @@ def see_event(browser: Browser, name: str) -> None:
     assert "connect to" not in browser.text()
 
 
+@pytest.mark.thorough("the tests before it replace the servers too; this one looks at it in a browser")
 def test_the_ui_and_its_event_feed_go_on_while_each_api_server_is_replaced(system: ScaledSystem) -> None:
     with open_browser(system.ui) as browser:
         emit(system, "before-the-replacement")

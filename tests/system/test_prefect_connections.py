@@ -60,7 +60,13 @@ class Connections:
 
 @pytest.mark.prefect
 @pytest.mark.long
-@pytest.mark.parametrize("overflow", [0, None], ids=["bounded", "prefects-default"])
+@pytest.mark.parametrize(
+    "overflow",
+    [
+        pytest.param(0, id="bounded"),
+        pytest.param(None, id="prefects-default", marks=pytest.mark.thorough("Prefect's own bound, with which nothing is set")),
+    ],
+)
 def test_the_pools_settings_bound_the_servers_connections(
     overflow: int | None, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -22,6 +22,7 @@ from google_emulator.client import GoogleEmulator
 
 # Triggers are evaluated by a service of the server, in its own time.
 NOTIFICATION_LIMIT = 120.0
+OF_PREFECT_ALONE = pytest.mark.thorough("what Prefect makes of a setting that the program only passes on")
 ADDRESS = "https://prefect-server-123456789012.us-central1.run.app"
 
 
@@ -94,12 +95,13 @@ class Api:
 @pytest.mark.parametrize(
     ("settings", "link"),
     [
-        ({}, "None"),
-        ({"PREFECT_UI_URL": ADDRESS}, f"{ADDRESS}/runs/flow-run/{{run}}"),
+        pytest.param({}, "None", id="none", marks=OF_PREFECT_ALONE),
+        pytest.param({"PREFECT_UI_URL": ADDRESS}, f"{ADDRESS}/runs/flow-run/{{run}}", id="ui"),
         # Without its own setting the UI's address follows from the API's.
-        ({"PREFECT_API_URL": f"{ADDRESS}/api"}, f"{ADDRESS}/runs/flow-run/{{run}}"),
+        pytest.param(
+            {"PREFECT_API_URL": f"{ADDRESS}/api"}, f"{ADDRESS}/runs/flow-run/{{run}}", id="api", marks=OF_PREFECT_ALONE
+        ),
     ],
-    ids=["none", "ui", "api"],
 )
 def test_a_notification_has_a_link_if_the_server_knows_its_address(
     settings: dict[str, str], link: str, tmp_path: Path

@@ -187,13 +187,18 @@ def test_a_worker_with_the_password_registers_and_runs_a_flow(server: Server, tm
 @pytest.mark.parametrize(
     ("environment", "why"),
     [
-        (
+        pytest.param(
             {"PREFECT_API_AUTH_STRING": WRONG},
             "PREFECT_API_AUTH_STRING is not the value of the server's PREFECT_SERVER_API_AUTH_STRING",
+            id="wrong",
         ),
-        ({}, "set PREFECT_API_AUTH_STRING to the value of the server's PREFECT_SERVER_API_AUTH_STRING"),
+        pytest.param(
+            {},
+            "set PREFECT_API_AUTH_STRING to the value of the server's PREFECT_SERVER_API_AUTH_STRING",
+            id="none",
+            marks=pytest.mark.thorough("a wrong password is refused the same way"),
+        ),
     ],
-    ids=["wrong", "none"],
 )
 def test_a_worker_without_the_password_waits_and_then_ends_with_one_line(
     server: Server, tmp_path: Path, environment: dict[str, str], why: str
@@ -202,6 +207,7 @@ def test_a_worker_without_the_password_waits_and_then_ends_with_one_line(
         check_it_is_refused(supervisor, "401 Unauthorized", why)
 
 
+@pytest.mark.thorough("another refusal that is waited for, as that of a wrong password")
 @pytest.mark.long
 def test_a_worker_waits_until_access_has_propagated(server: Server, tmp_path: Path) -> None:
     with (
@@ -219,6 +225,7 @@ def test_a_worker_waits_until_access_has_propagated(server: Server, tmp_path: Pa
         assert said(supervisor, "lets this worker in after")
 
 
+@pytest.mark.thorough("another refusal that is waited for, as that of a wrong password")
 def test_a_refusal_by_something_before_prefect_is_told_as_such(server: Server, tmp_path: Path) -> None:
     with (
         RefusingFront(("127.0.0.1", server.supervisor.port)) as front,

@@ -270,6 +270,7 @@ def look_around(browser: Browser, texts: dict[str, str]) -> None:
         assert "Can't connect to Server API" not in browser.text()
 
 
+@pytest.mark.thorough("test_prefect_rolling.py replaces Prefect under load too; this one looks at every kind of client")
 @pytest.mark.prefect
 @pytest.mark.long
 def test_what_clients_see_of_a_rolling_rotation(

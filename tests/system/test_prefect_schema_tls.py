@@ -31,7 +31,13 @@ def tables_by_schema(emulator: GoogleEmulator) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("rotation", "ssl", "ca_mode", "host"),
     # The certificate of an instance with an authority of its own names no host, so verify-full needs the other kind.
-    [("restart", "verify-full", "shared", "localhost"), ("in-place", "verify-ca", "instance", "127.0.0.1")],
+    [
+        pytest.param(
+            *("restart", "verify-full", "shared", "localhost"),
+            marks=pytest.mark.thorough("in-place goes the same way, with the stricter of Cloud SQL's usual settings"),
+        ),
+        ("in-place", "verify-ca", "instance", "127.0.0.1"),
+    ],
 )
 def test_prefect_works_in_its_own_schema_over_verified_tls(
     rotation: str, ssl: str, ca_mode: str, host: str, tmp_path: Path
@@ -52,6 +58,7 @@ def test_prefect_works_in_its_own_schema_over_verified_tls(
             assert logins and all(login.accepted and login.tls for login in logins)
 
 
+@pytest.mark.thorough("a fact of Cloud SQL's certificates, which the documents name")
 @pytest.mark.long
 def test_verify_full_by_address_fails_as_it_does_on_cloud_sql(tmp_path: Path) -> None:
     with GoogleEmulator(token_life="1h", tls="required") as emulator:

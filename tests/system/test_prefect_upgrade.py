@@ -46,6 +46,7 @@ def way_back_by_the_document(revision: str) -> tuple[list[str], list[str]]:
     return words[1 : words.index("--")], words[words.index("--") + 1 :]
 
 
+@pytest.mark.thorough("what Prefect's own commands do, which docker/README.md names")
 @pytest.mark.prefect
 @pytest.mark.long
 def test_a_newer_database_is_refused_and_goes_back_by_the_newer_images_command(tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ def test_it_is_the_server_of_prefect_server_start(tmp_path: Path) -> None:
         assert both.same(lambda it: it.supervisor.stop()) == 128 + SIGTERM
 
 
+@pytest.mark.thorough("the test before compares the same two servers with Prefect's defaults")
 @pytest.mark.long
 def test_settings_in_the_environment_reach_it(tmp_path: Path) -> None:
     with both_servers(tmp_path, CHANGED) as both:
@@ -252,6 +253,7 @@ def test_settings_in_the_environment_reach_it(tmp_path: Path) -> None:
             assert not [line for line in it.supervisor.output if "vicorn" in line]
 
 
+@pytest.mark.thorough("the two settings for which docs/rolling.md names a difference")
 @pytest.mark.long
 def test_what_only_a_profile_or_uvicorns_variables_say(tmp_path: Path) -> None:
     prefect_environment(tmp_path)

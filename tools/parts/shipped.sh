@@ -4,4 +4,4 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 tools/build.sh release
-exec .deps/venv/bin/python -m pytest tests/system -m "shipped or only_shipped" -n 3 --maxschedchunk 1 -q -ra
+exec .deps/venv/bin/python -m pytest tests/system -m "shipped or only_shipped" -n 3 --maxschedchunk 1 -q -ra ${THOROUGH:-}

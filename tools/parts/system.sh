@@ -2,7 +2,7 @@
 # The whole program under AddressSanitizer and UndefinedBehaviorSanitizer, the emulator of Google, the scripts for Google Cloud, the
 # documents, and the tools that judge the tests.
 # What can only be asked of the program that is shipped is left to the part shipped. If PREFECT_VERSION is set, only the tests with
-# real Prefect are run, against that version (setup.sh has installed it).
+# real Prefect are run, against that version (setup.sh has installed it). With THOROUGH=--all nothing is left out (./dev test --all).
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ export PREFECT_SUPERVISOR_BINARY=$PWD/build/asan/prefect-supervisor
 # The leak check traces the program, which gives no core file: only root may do that (ptrace(2)).
 export ASAN_OPTIONS=detect_leaks=$((EUID == 0))
 # Most of these tests wait, so there are more of them at a time than processors.
-options=(-n 6 --maxschedchunk 1 -q -ra --durations=10)
+options=(-n 6 --maxschedchunk 1 -q -ra --durations=10 ${THOROUGH:-})
 if [[ ${PREFECT_VERSION:-} ]]; then
     exec ".deps/prefect-$PREFECT_VERSION/bin/python" -m pytest tests/system -m "prefect and not only_shipped" "${options[@]}"
 fi
