@@ -21,11 +21,12 @@ namespace {
 constexpr std::chrono::seconds more_than_half_of_patience{3};
 constexpr std::string_view acts = "\x18\x1e\x1f";
 
-/// A socket that listens on a port of its own.
+/// A socket that listens on a port of its own, at every address of the loopback.
 class Listener {
 public:
     Listener() {
         auto address = fuzz::loopback(0);
+        address.sin_addr.s_addr = htonl(INADDR_ANY);
         socklen_t size = sizeof address;
         fuzz::require(::bind(socket_, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
                           ::listen(socket_, SOMAXCONN) == 0 &&
@@ -39,7 +40,14 @@ public:
         const int socket = ::accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
         return socket >= 0 ? std::optional<fuzz::Peer>{fuzz::Peer{socket}} : std::nullopt;
     }
-    [[nodiscard]] std::uint16_t port() const { return port_; }
+    /// As `address:port`, and each time at another address. A connection that has ended keeps its pair of addresses and ports
+    /// for a minute (TIME_WAIT), and with one address there would soon be no port left for the next.
+    [[nodiscard]] std::string host() const {
+        static unsigned number = 0;
+        ++number;
+        return "127." + std::to_string(number >> 16U & 0x7fU) + '.' + std::to_string(number >> 8U & 0xffU) + '.' +
+               std::to_string(number & 0xffU) + ':' + std::to_string(port_);
+    }
 
 private:
     int socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -49,7 +57,7 @@ private:
 /// The requests of one input.
 class World {
 public:
-    World() : request_(token_request("127.0.0.1:" + std::to_string(listener_.port()), "scope")) {}
+    World() : request_(token_request(listener_.host(), "scope")) {}
 
     /// Sends the request, and lets the server answer what the input says.
     Result<HttpAnswer> ask(std::string_view script) {
