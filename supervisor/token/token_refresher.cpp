@@ -63,7 +63,13 @@ void TokenRefresher::on_answer(TokenAnswer answer) {
     listener_.on_answered(std::nullopt, elapsed(asked_at_, now));
     const auto pause = schedule_.failed(now, random_(), answer.retry_after);
     last_error_ = answer.token.error().why;
-    log_.warning("token: can't get one from " + source_.name() + ": " + last_error_, {{"next_try_ms", pause.count()}});
+    std::vector<Field> fields{{"next_try_ms", pause.count()}};
+    if (token_) {
+        // How much time an operator has.
+        const auto left = std::max(remaining(schedule_.expiry(), now), milliseconds{0});
+        fields.push_back({"current_expires_in", std::chrono::floor<std::chrono::seconds>(left).count()});
+    }
+    log_.warning("token: can't get one from " + source_.name() + ": " + last_error_, fields);
 }
 
 void TokenRefresher::judge(Token token, Moment now) {
@@ -74,7 +80,7 @@ void TokenRefresher::judge(Token token, Moment now) {
     listener_.on_answered(meaning, elapsed(asked_at_, now));
     switch (meaning) {
         case Freshness::unchanged:
-            last_error_ = "the metadata server still gives out the same token";
+            last_error_ = source_.name() + " still gives out the same token";
             log_.debug("token: still the same one", {{"hash", hash}, {"expires_in", expires_in}});
             return;
         case Freshness::too_old:

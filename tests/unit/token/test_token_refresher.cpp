@@ -102,7 +102,7 @@ TEST_CASE("The same token again is no fresh one, and the last error says so") {
     test.tick();
     test.answer("ya29.one", 240s);
     CHECK(test.fresh == 1);
-    CHECK(test.refresher.last_error() == "the metadata server still gives out the same token");
+    CHECK(test.refresher.last_error() == "metadata.test still gives out the same token");
     CHECK(test.log.lines().front().starts_with("DEBUG token: still the same one"));
     test.now = test.now + 15s;
     test.tick();
@@ -120,10 +120,15 @@ TEST_CASE("A failed try names the source and the reason, and leaves the token in
     test.tick();
     test.fail("the metadata server answered 503", 20s);
     CHECK(test.log.lines() ==
-          Lines{"WARNING token: can't get one from metadata.test: the metadata server answered 503 next_try_ms=20000"});
+          Lines{"WARNING token: can't get one from metadata.test: the metadata server answered 503 next_try_ms=20000 "
+                "current_expires_in=300"});
     CHECK(test.refresher.token()->reveal() == "ya29.one");
     CHECK(test.refresher.last_error() == "the metadata server answered 503");
     CHECK(test.refresher.sleep(test.now) == 20s);
+    test.now = test.now + 20min;
+    test.tick();
+    test.fail("timed out", 20s);
+    CHECK(test.log.lines().back().ends_with(" current_expires_in=0"));
 }
 
 TEST_CASE("Each answer is reported with what it meant and how long it took") {
