@@ -126,7 +126,8 @@ def test_what_is_missing_is_made_or_counts_as_deleted_or_stops_the_script(
     cloud.environment["EVERYTHING_IS_THERE"] = "yes"
     commands = all_commands(cloud, script, options)
     failures = failures_of(commands, "missing")
-    looked_for = [words for words in failures if words in questions_before_making(cloud, script, options)]
+    questions = questions_before_making(cloud, script, options)
+    looked_for = [words for words in failures if words in questions]
     deleted = [words for words in failures if is_removal(words)]
     fine = {words: failures[words] for words in looked_for + deleted}
     result = cloud.run(script, *options, failures=fine, once=True)
