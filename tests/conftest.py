@@ -15,7 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shipped: run a second time with the program that is shipped: ./dev test shipped")
     config.addinivalue_line("markers", "only_shipped(why): run with no other program than the one that is shipped")
     config.addinivalue_line(
-        "markers", "thorough(why): run by ./dev test --all alone, since a shorter test shows the same of the main case"
+        "markers", "thorough(why): run by ./dev test --all alone; a shorter test shows the main case, or it is a fact of Prefect or Google"
     )
 
 
@@ -26,6 +26,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
                 raise pytest.UsageError(f"{item.nodeid}: {name} needs the reason, and nothing else")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--all"):
         return

@@ -71,7 +71,7 @@ public:
     /// busy processor may need a moment to read what came with the last one that it took out: uvicorn closes at TERM what
     /// it has not read yet. So the queue has to be empty for this long.
     static constexpr milliseconds queue_stays_empty{1'000};
-    /// A child that takes no connection out of its queue for this long gets its TERM all the same.
+    /// This long after the hand-over the old child gets its TERM all the same.
     static constexpr milliseconds queue_patience{5'000};
 
     /// `rolling` says how a rotation goes: with the next child beside the old one, or after it.

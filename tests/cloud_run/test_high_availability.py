@@ -631,24 +631,26 @@ def test_at_a_terminal_redis_is_deleted_after_a_question(answer: str, deleted: b
     assert "instance prefect-db" in cloud.state
 
 
+ANOTHER_COMMAND = pytest.mark.thorough("another command of the same script")
+
+
 @pytest.mark.parametrize(
     ("script", "order"),
     [
         ("setup", "lost gcloud redis instances create"),
-        ("setup", "lost gcloud secrets create prefect-redis-url"),
-        ("setup", "lost gcloud secrets versions add prefect-redis-url"),
-        ("setup", "lost gcloud secrets versions add prefect-redis-ca"),
-        ("setup", "lost gcloud secrets add-iam-policy-binding prefect-redis-ca"),
-        ("deploy", "lost gcloud run jobs replace"),
+        pytest.param("setup", "lost gcloud secrets create prefect-redis-url", marks=ANOTHER_COMMAND),
+        pytest.param("setup", "lost gcloud secrets versions add prefect-redis-url", marks=ANOTHER_COMMAND),
+        pytest.param("setup", "lost gcloud secrets versions add prefect-redis-ca", marks=ANOTHER_COMMAND),
+        pytest.param("setup", "lost gcloud secrets add-iam-policy-binding prefect-redis-ca", marks=ANOTHER_COMMAND),
+        pytest.param("deploy", "lost gcloud run jobs replace", marks=ANOTHER_COMMAND),
         ("deploy", "lost gcloud run jobs execute prefect-migrate"),
-        ("deploy", "lost gcloud run services replace"),
-        ("deploy", "lost gcloud run worker-pools replace"),
-        ("cleanup", "each gcloud run worker-pools delete prefect-services"),
+        pytest.param("deploy", "lost gcloud run services replace", marks=ANOTHER_COMMAND),
+        pytest.param("deploy", "lost gcloud run worker-pools replace", marks=ANOTHER_COMMAND),
+        pytest.param("cleanup", "each gcloud run worker-pools delete prefect-services", marks=ANOTHER_COMMAND),
         ("cleanup", "each gcloud secrets delete prefect-redis-url"),
-        ("cleanup", "lost gcloud redis instances delete"),
+        pytest.param("cleanup", "lost gcloud redis instances delete", marks=ANOTHER_COMMAND),
     ],
 )
-@pytest.mark.thorough("test_life_cycle.py stops each script at every command, without what is of SCALE=ha")
 def test_wherever_it_is_stopped_in_what_is_of_ha_the_next_run_completes_it(
     script: str, order: str, prepare: Prepare
 ) -> None:

@@ -61,7 +61,8 @@ FAILS = {"setup": "lost", "deploy": "lost", "cleanup": "each"}
 def test_wherever_it_is_stopped_the_next_run_goes_on_from_there_and_completes_it(
     script: str, prepare: Prepare, some_of: Callable[[Sequence[str]], list[str]]
 ) -> None:
-    """Each run but the last is stopped at the next command that changes something, in what the run before has left."""
+    """Each run but the last is stopped at one of the commands that change something, with --all at each of them, in what the
+    run before has left."""
     options = SCRIPT_OPTIONS[script]
     whole = prepare(script)
     whole.succeed(script, *options)

@@ -21,7 +21,7 @@ namespace {
 constexpr std::chrono::seconds more_than_half_of_patience{3};
 constexpr std::string_view acts = "\x18\x1e\x1f";
 
-/// A socket that listens on a port of its own, at every address of the loopback.
+/// A socket that listens on a port of its own, at every address of the machine, those of the loopback among them.
 class Listener {
 public:
     Listener() {

@@ -95,7 +95,7 @@ call fails with `ENOSYS` where the kernel or a sandbox lacks it, and with `EPERM
 Each run has the rotation `in-place`, the health server on, a metadata server that answers and hosts that are addresses.
 What `rolling` needs beside these are options of sockets; `tests/system/test_rolling_faults.py` shows each of them refused:
 without `SO_REUSEPORT` or `SO_ACCEPTCONN` a rotation is a plain restart, without `SO_ATTACH_REUSEPORT_CBPF` new connections
-go to both children until the old one ends, and without `TCP_INFO` the old child gets its TERM 100 ms after the hand-over
+go to both children until the old one ends, and without `TCP_INFO` the old child gets its TERM a second after the hand-over
 whatever waits in its queue.
 
 The loop's waiting itself (`epoll_wait`, `timerfd_settime`) is left out: without these calls no program that is built

@@ -207,7 +207,6 @@ def test_a_worker_without_the_password_waits_and_then_ends_with_one_line(
         check_it_is_refused(supervisor, "401 Unauthorized", why)
 
 
-@pytest.mark.thorough("another refusal that is waited for, as that of a wrong password")
 @pytest.mark.long
 def test_a_worker_waits_until_access_has_propagated(server: Server, tmp_path: Path) -> None:
     with (
@@ -225,7 +224,6 @@ def test_a_worker_waits_until_access_has_propagated(server: Server, tmp_path: Pa
         assert said(supervisor, "lets this worker in after")
 
 
-@pytest.mark.thorough("another refusal that is waited for, as that of a wrong password")
 def test_a_refusal_by_something_before_prefect_is_told_as_such(server: Server, tmp_path: Path) -> None:
     with (
         RefusingFront(("127.0.0.1", server.supervisor.port)) as front,

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The unit tests, under AddressSanitizer and UndefinedBehaviorSanitizer (the latter in the sources: docs/decisions/0022-unity-builds.md).
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."

@@ -1,0 +1,1 @@
+#include "supervisor/seeded_source.cpp"
