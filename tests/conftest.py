@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from processes import kill_marked
+from supervisor import RUN_MARK
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests that are marked `thorough`, too, and each to its end")
@@ -41,6 +44,15 @@ def some_of(request: pytest.FixtureRequest) -> Callable[[Sequence[object]], list
     if request.config.getoption("--all"):
         return list
     return lambda cases: [cases[at] for at in sorted({0, len(cases) // 2, len(cases) - 1}) if cases]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker that crashed could not end what it had started. The controller ends when all are over."""
+    if hasattr(session.config, "workerinput"):
+        return
+    controller = session.config.pluginmanager.getplugin("dsession")
+    workers = getattr(controller, "nodemanager", None)
+    kill_marked(workers.testrunuid if workers else RUN_MARK)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from processes import kill_marked
-from supervisor import RUN_MARK
 from google_emulator.client import GoogleEmulator
 
 
@@ -25,15 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long.sort(key=lambda item: "restart" not in item.nodeid)
     pairs = [item for pair in zip(long, short) for item in pair]
     items[:] = pairs + long[len(short) :] + short[len(long) :]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker that crashed could not end what it had started. The controller ends when all are over."""
-    if hasattr(session.config, "workerinput"):
-        return
-    controller = session.config.pluginmanager.getplugin("dsession")
-    workers = getattr(controller, "nodemanager", None)
-    kill_marked(workers.testrunuid if workers else RUN_MARK)
 
 
 @pytest.fixture
