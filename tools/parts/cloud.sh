@@ -4,6 +4,5 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-tools/build.sh asan prefect-supervisor
-export PREFECT_SUPERVISOR_BINARY=$PWD/build/asan/prefect-supervisor
+source tools/use-sanitized-program.sh
 exec .deps/venv/bin/python -m pytest tests/cloud_run tests/terraform -n 4 --maxschedchunk 1 -q -ra --durations=10 ${THOROUGH:-}

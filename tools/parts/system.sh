@@ -6,10 +6,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-tools/build.sh asan prefect-supervisor
-export PREFECT_SUPERVISOR_BINARY=$PWD/build/asan/prefect-supervisor
-# The leak check traces the program, which gives no core file: only root may do that (ptrace(2)).
-export ASAN_OPTIONS=detect_leaks=$((EUID == 0))
+source tools/use-sanitized-program.sh
 # Most of these tests wait, so there are more of them at a time than processors.
 options=(-n 6 --maxschedchunk 1 -q -ra --durations=10 ${THOROUGH:-})
 if [[ ${PREFECT_VERSION:-} ]]; then
